@@ -1,0 +1,93 @@
+"""What a set of weights is: the facts that travel with a checkpoint, free of torch and numpy."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+from graysam.errors import CheckpointError
+
+EncoderKind = Literal["efficientvit_l0", "conv"]
+DecoderKind = Literal["sam", "box_frame"]
+ChannelPreset = Literal["released", "paper", "graysam", "adjacent", "plain"]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything that prediction must know of a model besides its weights.
+
+    Attributes:
+        name: short name, also the folder under weights/.
+        encoder: which image encoder.
+        decoder: "sam" (logits in the canvas frame) or "box_frame" (logits in the frame of the enlarged box).
+        canvas: side in pixels of the square that a slice is fitted to.
+        channels: preset of `graysam.enhancement` that makes the three channels.
+        neck_size: side of the embedding of an EfficientViT encoder (64 in the paper; 32 is the lean variant).
+        encoder_widths: channels of a conv encoder at strides 2, 4, 8, 16 and 32.
+        embedding_width: channels of the embedding.
+        view_size: side of the grid on which a box-frame decoder sees the enlarged box.
+        decoder_widths: channels of a box-frame decoder at view_size / 2, / 4, / 8, / 16.
+    """
+
+    name: str
+    encoder: EncoderKind = "conv"
+    decoder: DecoderKind = "box_frame"
+    canvas: int = 256
+    channels: ChannelPreset = "graysam"
+    neck_size: int = 64
+    encoder_widths: tuple[int, ...] = (32, 48, 96, 160, 192)
+    embedding_width: int = 64
+    view_size: int = 128
+    decoder_widths: tuple[int, ...] = (32, 64, 128, 192)
+
+    def __post_init__(self) -> None:
+        for field, kinds in (("encoder", EncoderKind), ("decoder", DecoderKind), ("channels", ChannelPreset)):
+            if getattr(self, field) not in get_args(kinds):
+                raise CheckpointError(
+                    f"spec {self.name!r}: {field} is {getattr(self, field)!r}, wanted one of {get_args(kinds)}."
+                )
+        if self.canvas % 32 or self.view_size % 16:
+            raise CheckpointError(
+                f"spec {self.name!r}: canvas {self.canvas} must be a multiple of 32 "
+                f"and view_size {self.view_size} a multiple of 16."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain values only, so that a checkpoint holding them can be read without executing anything."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelSpec:
+        """Read what `to_dict` gave.
+
+        Raises:
+            CheckpointError: a key that this version does not know, or `name` missing.
+        """
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown or "name" not in values:
+            raise CheckpointError(
+                f"model spec: unknown keys {unknown}, known are {sorted(known)}, 'name' is required. "
+                "Was it written by a newer version of GraySAM?"
+            )
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+    def to_json(self) -> str:
+        """Give the spec as indented JSON, for spec.json beside the weights."""
+        return json.dumps(self.to_dict(), indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelSpec:
+        """Read what `to_json` gave."""
+        return cls.from_dict(json.loads(text))
+
+
+GRAYSAM = ModelSpec(name="graysam")
+L0 = ModelSpec(
+    name="l0", encoder="efficientvit_l0", decoder="sam", channels="paper", neck_size=64, embedding_width=256
+)
+L0_LEAN = ModelSpec(
+    name="l0-lean", encoder="efficientvit_l0", decoder="sam", channels="paper", neck_size=32, embedding_width=256
+)
+SPECS = {spec.name: spec for spec in (GRAYSAM, L0, L0_LEAN)}
