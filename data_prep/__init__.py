@@ -1,0 +1,1 @@
+"""Source data in, challenge cases and training stores out."""
