@@ -523,6 +523,25 @@ def write_case(
     write_archive(path, arrays)
 
 
+def write_reference(
+    path: Path, labels: NDArray[np.integer[Any]], *, spacing_mm: tuple[float, float, float] | None = None
+) -> None:
+    """Write reference labels as the scorer reads them, `gts` and `spacing` without the image, whole or not at all.
+
+    Args:
+        path: the .npz file to make; its folder exists.
+        labels: (H, W) or (D, H, W), integers from 0 to 65,535; stored as uint8 while they fit, else as uint16.
+        spacing_mm: z, y, x; stored as x, y, z under `spacing`.
+
+    Raises:
+        CaseError: labels of another kind, or the file cannot be written (the message says why).
+    """
+    arrays: dict[str, NDArray[Any]] = {"gts": _narrow_labels(path, labels)}
+    if spacing_mm is not None:
+        arrays["spacing"] = np.array(spacing_mm[::-1], np.float64)
+    write_archive(path, arrays)
+
+
 def _narrow_labels(path: Path, labels: NDArray[np.integer[Any]]) -> NDArray[np.uint8] | NDArray[np.uint16]:
     if labels.dtype.kind not in "ui" or labels.ndim not in (2, 3):
         raise CaseError(

@@ -1,0 +1,164 @@
+"""Bring intensities to 0..255 as the challenge's preparation scripts did, and say which window was used.
+
+Facts (the organisers' `utils/README.md` and `pre_CT_MR.py`): CT by level and width, soft tissue 40/400, chest -600/1500,
+brain 40/80; MR, ultrasound, mammography and OCT cut at the 0.5 and 99.5 percentile of the foreground, background kept 0;
+colour images left alone while they are within 0..255. Results are cut off to whole numbers, not rounded, as theirs.
+
+Decided here: the bone window 400/1800 (the organisers name none; radiology's usual), SUV 0 to 10 for PET, and that a
+window's ends map to 0 and 255 even if the volume does not reach them (their script stretches what is there).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.readers import Units
+from graysam.errors import PrepareError
+
+WindowKind = Literal["levels", "percentiles", "range", "as_is"]
+
+# name: (level, width) in Hounsfield units
+CT_WINDOWS: dict[str, tuple[float, float]] = {
+    "soft_tissue": (40.0, 400.0),
+    "lung": (-600.0, 1500.0),
+    "brain": (40.0, 80.0),
+    "bone": (400.0, 1800.0),
+}
+SUV_HIGHEST = 10.0
+# A 99.9th percentile above this is no SUV by body weight but counts or Bq/ml.
+SUV_PLAUSIBLE = 100.0
+FOREGROUND_PERCENTILES = (0.5, 99.5)
+
+_BODY_PARTS = (
+    ("lung", re.compile(r"lung|covid|pneumon|nodule|airway|lidc", re.IGNORECASE)),
+    ("brain", re.compile(r"brain|head|stroke|h(a)?emorrhage|intracranial", re.IGNORECASE)),
+    ("bone", re.compile(r"bone|spine|vertebra|\bribs?\b|fracture|skull", re.IGNORECASE)),
+)
+
+
+@dataclass(frozen=True)
+class Window:
+    """How intensities become 0..255.
+
+    Attributes:
+        name: "soft_tissue", "percentiles", "suv", "range", "as_is", ...
+        kind: "levels" maps low..high, in the file's unit; "percentiles" and "range" find them in the image.
+        low, high: the intensities that become 0 and 255; NaN where the image decides.
+        why: what led to this window, in words.
+    """
+
+    name: str
+    kind: WindowKind
+    low: float = float("nan")
+    high: float = float("nan")
+    why: str = ""
+
+    def as_record(self) -> dict[str, Any]:
+        """Give plain values for JSON; an unknown end is None."""
+        record = asdict(self)
+        for end in ("low", "high"):
+            record[end] = None if np.isnan(record[end]) else float(record[end])
+        return record
+
+
+def ct_window(name: str, why: str) -> Window:
+    """Give a CT window by name.
+
+    Raises:
+        PrepareError: no such window.
+    """
+    if name not in CT_WINDOWS:
+        raise PrepareError(f"window {name!r}: wanted one of {sorted(CT_WINDOWS)}, or LEVEL/WIDTH such as 40/400.")
+    level, width = CT_WINDOWS[name]
+    return Window(name, "levels", level - width / 2, level + width / 2, why)
+
+
+def parse_window(text: str) -> Window:
+    """Read what a user asks for: a CT window's name, LEVEL/WIDTH, "percentiles", "suv", "range" or "as_is".
+
+    Raises:
+        PrepareError: none of these.
+    """
+    why = "as asked for"
+    match = re.fullmatch(r"(-?\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)", text)
+    if match:
+        level, width = float(match[1]), float(match[2])
+        if width <= 0:
+            raise PrepareError(f"window {text!r}: the width must be above 0.")
+        return Window(text, "levels", level - width / 2, level + width / 2, why)
+    if text == "suv":
+        return Window("suv", "levels", 0.0, SUV_HIGHEST, why)
+    if text == "percentiles":
+        return Window(text, "percentiles", why=why)
+    if text == "range":
+        return Window(text, "range", why=why)
+    if text == "as_is":
+        return Window(text, "as_is", why=why)
+    return ct_window(text, why)
+
+
+def choose_window(
+    image: NDArray[Any], *, modality: str, is_volume: bool, named: str = "", units: Units = "unknown"
+) -> Window:
+    """Choose the window that the challenge would use.
+
+    Args:
+        image: (D, H, W), (H, W) or (H, W, 3).
+        modality: canonical name ("CT", "MR", ...).
+        is_volume: 8-bit *images* have been through a window already and stay as they are.
+        named: names of data set and case, in which a body part may stand.
+        units: what the file says of its values.
+    """
+    if not is_volume and image.dtype == np.uint8:
+        return Window("as_is", "as_is", why="8-bit image")
+    if not is_volume and image.ndim == 3:
+        return Window("range", "range", why="colour image above 8 bit")
+    if modality == "CT" and image.dtype != np.uint8 and (is_volume or units == "HU"):
+        for part, pattern in _BODY_PARTS:
+            found = pattern.search(named)
+            if found:
+                return ct_window(part, f"{found[0]!r} in the name")
+        return ct_window("soft_tissue", "no other body part named")
+    if modality == "PET" and is_volume and image.dtype != np.uint8:
+        if units == "Bq/ml":
+            return Window("percentiles", "percentiles", why="PET in Bq/ml")
+        if units == "SUV" or float(np.percentile(image, 99.9)) <= SUV_PLAUSIBLE:
+            return Window("suv", "levels", 0.0, SUV_HIGHEST, "PET in SUV" if units == "SUV" else "values look like SUV")
+        return Window("percentiles", "percentiles", why="PET, but the values are no SUV")
+    return Window("percentiles", "percentiles", why=f"{modality or 'gray'} of unknown scale")
+
+
+def apply_window(image: NDArray[Any], window: Window) -> tuple[NDArray[np.uint8], Window]:
+    """Give the image as uint8, and the window with both ends filled in.
+
+    A constant image becomes all zeros; so does one without foreground where percentiles are wanted.
+
+    Raises:
+        PrepareError: "as_is" for an image that is not within 0..255.
+    """
+    if window.kind == "as_is":
+        if image.dtype != np.uint8 and (float(image.min()) < 0 or float(image.max()) > 255):
+            raise PrepareError(
+                f"window as_is: wanted values in 0..255, got {float(image.min()):g}..{float(image.max()):g}."
+            )
+        return image.astype(np.uint8, copy=False), Window("as_is", "as_is", 0.0, 255.0, window.why)
+    low, high = window.low, window.high
+    foreground = image > 0
+    if window.kind == "range":
+        low, high = float(image.min()), float(image.max())
+    elif window.kind == "percentiles":
+        values = image[foreground]
+        low, high = (float(end) for end in np.percentile(values, FOREGROUND_PERCENTILES)) if values.size else (0.0, 0.0)
+    filled = Window(window.name, window.kind, low, high, window.why)
+    if not high > low:
+        return np.zeros(image.shape, np.uint8), filled
+    # float64, multiplied last: the truncation then agrees with the challenge's script to the last unit.
+    scaled = (np.clip(image.astype(np.float64), low, high) - low) / (high - low) * 255.0
+    if window.kind == "percentiles":
+        scaled[~foreground] = 0
+    return scaled.astype(np.uint8), filled
