@@ -526,11 +526,13 @@ def write_case(
 def write_reference(
     path: Path, labels: NDArray[np.integer[Any]], *, spacing_mm: tuple[float, float, float] | None = None
 ) -> None:
-    """Write reference labels as the scorer reads them, `gts` and `spacing` without the image, whole or not at all.
+    """Write reference labels as the scorer reads them, `gts` and `spacing` without the image, whole or not at
+    all.
 
     Args:
         path: the .npz file to make; its folder exists.
-        labels: (H, W) or (D, H, W), integers from 0 to 65,535; stored as uint8 while they fit, else as uint16.
+        labels: (H, W) or (D, H, W), integers from 0 to 65,535; stored as uint8 while they fit, else as
+            uint16.
         spacing_mm: z, y, x; stored as x, y, z under `spacing`.
 
     Raises:
@@ -551,4 +553,6 @@ def _narrow_labels(path: Path, labels: NDArray[np.integer[Any]]) -> NDArray[np.u
     low, high = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
     if low < 0:
         raise CaseError(f"{path.name}: the negative label {low}.")
-    return labels.astype(np.uint8 if label_dtype(high) == np.uint8 else np.uint16, copy=False)
+    if label_dtype(high) == np.uint8:
+        return labels.astype(np.uint8, copy=False)
+    return labels.astype(np.uint16, copy=False)
