@@ -129,20 +129,18 @@ def check_labels(labels: NDArray[Any], name: str) -> NDArray[Any]:
 # --- volumes ---------------------------------------------------------------------------------------------------------
 
 
-def read_volume(path: Path, *, series: str | None = None) -> Volume:
-    """Read a volume file, or a folder that holds a DICOM series.
-
-    series: the SeriesInstanceUID wanted, needed when the folder holds several.
+def read_volume(path: Path) -> Volume:
+    """Read a volume file, or a folder that holds one DICOM series.
 
     Raises:
-        PrepareError: unreadable, not three-dimensional, or several series without a choice.
+        PrepareError: unreadable, not three-dimensional, without voxels, not finite, or several series in the folder.
     """
     if path.is_dir():
-        return _read_dicom(path, series)
+        return _read_dicom(path)
     return _volume_from(_read_sitk(path), path.name)
 
 
-def read_label_volume(path: Path, image_path: Path, *, series: str | None = None) -> tuple[NDArray[Any], tuple[str, ...]]:
+def read_label_volume(path: Path, image_path: Path) -> tuple[NDArray[Any], tuple[str, ...]]:
     """Read the label map of an image, in the image's own voxel order, with notes on what had to be done.
 
     A label map stored with flipped or swapped axes is brought to the image's order when its geometry then agrees. If
@@ -151,7 +149,7 @@ def read_label_volume(path: Path, image_path: Path, *, series: str | None = None
     Raises:
         PrepareError: unreadable, or of another shape.
     """
-    image = _dicom_image(image_path, series)[0] if image_path.is_dir() else _read_sitk(image_path, header_only=True)
+    image = _dicom_image(image_path)[0] if image_path.is_dir() else _read_sitk(image_path, header_only=True)
     label = _read_sitk(path)
     if _geometry_gap(label, image) <= GEOMETRY_TOLERANCE_VOXELS:
         return check_labels(sitk.GetArrayFromImage(label), path.name), ()
@@ -245,13 +243,13 @@ def dicom_series(folder: Path) -> tuple[str, ...]:
         sitk.ProcessObject.SetGlobalWarningDisplay(was_shown)
 
 
-def _dicom_image(folder: Path, series: str | None) -> tuple[sitk.Image, Sequence[str]]:
+def _dicom_image(folder: Path) -> tuple[sitk.Image, Sequence[str]]:
     found = dicom_series(folder)
     if not found:
         raise PrepareError(f"{folder.name}: no DICOM series in this folder.")
-    if series is None and len(found) > 1:
+    if len(found) > 1:
         raise PrepareError(f"{folder.name}: {len(found)} DICOM series in one folder; give each a folder of its own.")
-    files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series or found[0])
+    files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), found[0])
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(files)
     try:
@@ -260,10 +258,10 @@ def _dicom_image(folder: Path, series: str | None) -> tuple[sitk.Image, Sequence
         raise PrepareError(f"{folder.name}: the DICOM series cannot be read: {_last_line(error)}") from error
 
 
-def _read_dicom(folder: Path, series: str | None) -> Volume:
+def _read_dicom(folder: Path) -> Volume:
     import pydicom  # only DICOM needs it
 
-    image, files = _dicom_image(folder, series)
+    image, files = _dicom_image(folder)
     headers = [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
     header, notes = headers[0], []
     volume = _volume_from(image, folder.name)

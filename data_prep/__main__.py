@@ -1,0 +1,6 @@
+"""`python -m data_prep`: see cli.py."""
+
+from data_prep.cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

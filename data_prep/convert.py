@@ -1,0 +1,338 @@
+"""Make challenge cases: `inputs/2DBox_<Modality>_<id>.npz` with image and boxes, `gts/<same name>` with the labels.
+
+`manifest.jsonl` beside them says of every case where it came from, which intensity window was used and why, how the
+axes run, and what was dropped. Its first line holds the settings. A run that was cut short is continued by the same
+command: cases whose line and files are there are left alone, and other settings are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.intensity import Window, apply_window, choose_window, parse_window
+from data_prep.objects import Drops, ObjectMask, SpeckRule, image_box, loosen, objects_of, paint, volume_box
+from data_prep.parallel import run_jobs
+from data_prep.readers import Units, read_image, read_label_volume, read_mask, read_volume
+from data_prep.sources import Source
+from graysam.cases import write_case, write_reference
+from graysam.errors import GraySamError, PrepareError
+from graysam.geometry import Box, VolumeBox
+
+logger = logging.getLogger(__name__)
+
+INPUTS, REFERENCES, MANIFEST = "inputs", "gts", "manifest.jsonl"
+
+# The challenge's own word where it differs from the canonical one (peers' name tables).
+_NAME_IN_FILES = {"Microscopy": "Microscope"}
+_DICOM_MODALITIES = {
+    "CT": "CT", "MR": "MR", "PT": "PET", "US": "US", "DX": "X-Ray", "CR": "X-Ray", "RF": "X-Ray", "XA": "X-Ray",
+    "MG": "Mammography", "OPT": "OCT", "OP": "Fundus", "ES": "Endoscopy", "SM": "Microscopy", "GM": "Microscopy",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CaseSettings:
+    """How cases are made.
+
+    Attributes:
+        box_margin: boxes are moved outwards by a random 0..this many pixels of a 256-pixel image on each side.
+        seed: of the random margins; each case draws its own from this and its name, whatever the order.
+        window: "auto", or what `intensity.parse_window` reads.
+        specks: which pieces are dropped.
+    """
+
+    box_margin: int = 5
+    seed: int = 0
+    window: str = "auto"
+    specks: SpeckRule = field(default_factory=SpeckRule)
+
+    def __post_init__(self) -> None:
+        if self.box_margin < 0:
+            raise PrepareError(f"box margin {self.box_margin}: wanted 0 or more.")
+        if self.window != "auto":
+            parse_window(self.window)
+
+    def random_for(self, name: str) -> np.random.Generator:
+        """Give a generator that depends on the seed and the name alone."""
+        return np.random.default_rng([self.seed, zlib.crc32(name.encode())])
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedSource:
+    """A source that was read: intensities as 0..255, labels beside them.
+
+    Attributes:
+        image: (H, W), (H, W, 3) or (D, H, W) uint8.
+        labels: (H, W) or (D, H, W) unsigned integers.
+        is_volume: whether the arrays are (D, H, W).
+        modality: canonical name.
+        spacing_mm: z, y, x; None for images.
+        axes: see `readers.Volume`; "" for images.
+        window: how the intensities were brought to 0..255.
+        notes: what was decided on the way.
+    """
+
+    image: NDArray[np.uint8]
+    labels: NDArray[Any]
+    is_volume: bool
+    modality: str
+    spacing_mm: tuple[float, float, float] | None
+    axes: str
+    window: Window
+    notes: tuple[str, ...]
+
+
+def load_source(source: Source, *, window: str = "auto") -> LoadedSource:
+    """Read an image and its labels, and bring the intensities to 0..255.
+
+    Raises:
+        PrepareError: unreadable, of different shapes, or of unknown modality.
+    """
+    notes: tuple[str, ...] = ()
+    units: Units = "unknown"
+    spacing, axes, modality = None, "", source.modality
+    if source.is_volume:
+        volume = read_volume(source.image)
+        image, spacing, axes, units = volume.array, volume.spacing_mm, volume.axes, volume.units
+        labels, label_notes = read_label_volume(source.label, source.image)
+        notes = (*volume.notes, *label_notes)
+        modality = modality or _DICOM_MODALITIES.get(volume.modality, "")
+        if image.shape[0] == 1 and (image.ndim == 4 or volume.modality in _DICOM_MODALITIES):
+            image, labels, spacing, axes = image[0], labels[0], None, ""  # one DICOM picture is an image
+    else:
+        image, labels = read_image(source.image), read_mask(source.label)
+    is_volume = spacing is not None
+    if not modality:
+        raise PrepareError(f"{source.name}: the modality is not known; give --modality or write dataset.json.")
+    if image.ndim == 4:
+        raise PrepareError(f"{source.name}: a volume in colours, shape {image.shape}; one gray channel is wanted.")
+    wanted = image.shape if is_volume else image.shape[:2]
+    if labels.shape != wanted:
+        raise PrepareError(
+            f"{source.name}: image {wanted} and labels {labels.shape} differ in shape; export both from the same grid."
+        )
+    asked = window if window != "auto" else source.window
+    chosen = (
+        parse_window(asked)
+        if asked
+        else choose_window(image, modality=modality, is_volume=is_volume, named=source.name, units=units)
+    )
+    scaled, applied = apply_window(image, chosen)
+    return LoadedSource(scaled, labels, is_volume, modality, spacing, axes, applied, notes)
+
+
+# --- one case --------------------------------------------------------------------------------------------------------
+
+
+def case_name(source: Source, loaded: LoadedSource) -> str:
+    """Give the challenge's name: dimension, modality, then the data set and the case in letters that any system takes."""
+    token = _NAME_IN_FILES.get(loaded.modality, loaded.modality)
+    identity = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{Path(source.dataset).name}_{source.case}").strip("_")
+    return f"{'3D' if loaded.is_volume else '2D'}Box_{token}_{identity}"
+
+
+def boxes_for(
+    objects: Sequence[ObjectMask], *, is_volume: bool, size_hw: tuple[int, int], margin: int, random: np.random.Generator
+) -> list[Box] | list[VolumeBox]:
+    """Give the prompt of every object, in the same order: tight, then loosened by the random margin."""
+    if not is_volume:
+        return [loosen(image_box(found), margin=margin, size_hw=size_hw, random=random) for found in objects]
+    tight = [volume_box(found) for found in objects]
+    return [
+        VolumeBox(loosen(box.box, margin=margin, size_hw=size_hw, random=random), box.z_min, box.z_max) for box in tight
+    ]
+
+
+@dataclass(frozen=True)
+class CaseRecord:
+    """A line of the manifest.
+
+    Attributes:
+        source: "<data set>/<case>".
+        case: name of the file made, "" when none was.
+        group, split: see `sources.Source`.
+        error: why there is no case, "" when there is one.
+        details: window, axes, spacing, objects and drops, as plain values.
+    """
+
+    source: str
+    case: str = ""
+    group: str = ""
+    split: str = ""
+    error: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+def make_case(source: Source, out: Path, settings: CaseSettings) -> CaseRecord:
+    """Write one case and its reference; a source that gives none is recorded with the reason, never raised."""
+    try:
+        loaded = load_source(source, window=settings.window)
+        objects, drops = objects_of(
+            loaded.labels, source.labels, rule=settings.specks, spacing_mm=loaded.spacing_mm
+        )
+        if not objects:
+            reason = "every object is smaller than a speck" if drops.objects else "the label map is empty"
+            return CaseRecord(source.name, "", source.group, source.split, f"no object: {reason}", _drops_record(drops))
+        name = case_name(source, loaded)
+        size_hw = (loaded.labels.shape[-2], loaded.labels.shape[-1])
+        boxes = boxes_for(
+            objects, is_volume=loaded.is_volume, size_hw=size_hw, margin=settings.box_margin,
+            random=settings.random_for(name),
+        )  # fmt: skip
+        image = loaded.image
+        if not loaded.is_volume and image.ndim == 2:
+            image = np.repeat(image[:, :, None], 3, axis=2)  # the challenge's images always have three channels
+        file_name = f"{name}.npz"
+        # The reference goes first: a case in inputs/ is then never without one.
+        write_reference(
+            out / REFERENCES / file_name, paint(objects, loaded.labels.shape), spacing_mm=loaded.spacing_mm
+        )
+        write_case(out / INPUTS / file_name, image=image, boxes=boxes, spacing_mm=loaded.spacing_mm)
+        details = _details(loaded, objects, drops)
+    except GraySamError as error:
+        return CaseRecord(source.name, "", source.group, source.split, str(error))
+    return CaseRecord(source.name, name, source.group, source.split, "", details)
+
+
+def _details(loaded: LoadedSource, objects: Sequence[ObjectMask], drops: Drops) -> dict[str, Any]:
+    return {
+        "shape": list(loaded.image.shape),
+        "spacing_mm_zyx": list(loaded.spacing_mm) if loaded.spacing_mm else None,
+        "axes_xyz": loaded.axes,
+        "window": loaded.window.as_record(),
+        "source_values": [found.value for found in objects],
+        "notes": list(loaded.notes),
+        **_drops_record(drops),
+    }
+
+
+def _drops_record(drops: Drops) -> dict[str, Any]:
+    return {"dropped": asdict(drops)}
+
+
+# --- many cases ------------------------------------------------------------------------------------------------------
+
+
+def select(
+    sources: Sequence[Source],
+    *,
+    split: str = "",
+    limit: int | None = None,
+    seed: int = 0,
+    datasets: str = "*",
+) -> list[Source]:
+    """Choose sources: those of a split and of data sets whose name fits a pattern, and at most `limit` of a kind.
+
+    A kind is a modality and dimension; its share is drawn at random, in turn from each of its data sets, so that a small
+    share still shows many of them. The result keeps the order of `sources`.
+    """
+    chosen = [
+        source for source in sources if (not split or source.split == split) and fnmatch(source.dataset, datasets)
+    ]
+    if limit is None:
+        return chosen
+    kept: set[str] = set()
+    kinds: dict[tuple[str, bool], list[Source]] = defaultdict(list)
+    for source in chosen:
+        kinds[source.modality, source.is_volume].append(source)
+    for kind in sorted(kinds):
+        random = np.random.default_rng([seed, zlib.crc32(repr(kind).encode())])
+        kept.update(source.name for source in _in_turn(kinds[kind], random)[:limit])
+    return [source for source in chosen if source.name in kept]
+
+
+def _in_turn(sources: Sequence[Source], random: np.random.Generator) -> list[Source]:
+    """Give the sources so that data sets take turns, both in random order."""
+    ranks: dict[str, int] = defaultdict(int)
+    placed = []
+    for place in random.permutation(len(sources)):
+        source = sources[int(place)]
+        placed.append((ranks[source.dataset], len(placed), source))
+        ranks[source.dataset] += 1
+    return [source for _, _, source in sorted(placed, key=lambda item: item[:2])]
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    source: Source
+    out: Path
+    settings: CaseSettings
+
+
+def _run(job: _Job) -> CaseRecord:
+    return make_case(job.source, job.out, job.settings)
+
+
+def make_cases(
+    sources: Sequence[Source], out: Path, settings: CaseSettings, *, workers: int, overwrite: bool = False
+) -> Iterator[CaseRecord]:
+    """Write the cases of all sources into `out` and yield a record of each, also of those that were there already.
+
+    Raises:
+        PrepareError: `out` holds cases made with other settings, or two sources would make the same file.
+    """
+    for part in (INPUTS, REFERENCES):
+        (out / part).mkdir(parents=True, exist_ok=True)
+    _refuse_doubles(sources)
+    header = {"settings": asdict(settings)}
+    done = {} if overwrite else _read_manifest(out, header)
+    todo = []
+    for source in sources:
+        record = done.get(source.name)
+        if record is not None and _is_there(out, record):
+            yield record
+        else:
+            todo.append(_Job(source, out, settings))
+    if done:
+        logger.info("%d of %d cases were there already", len(sources) - len(todo), len(sources))
+    mode = "a" if done else "w"
+    with (out / MANIFEST).open(mode, encoding="utf-8") as manifest:
+        if not done:
+            manifest.write(json.dumps(header) + "\n")
+        for _, record in run_jobs(_run, todo, workers=workers, what="cases"):
+            manifest.write(json.dumps(asdict(record)) + "\n")
+            manifest.flush()
+            yield record
+
+
+def _refuse_doubles(sources: Sequence[Source]) -> None:
+    seen: dict[str, Source] = {}
+    for source in sources:
+        identity = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{source.modality}_{Path(source.dataset).name}_{source.case}")
+        other = seen.setdefault(f"{source.is_volume} {identity}", source)
+        if other is not source:
+            raise PrepareError(f"{source.name} and {other.name} would make the same file; rename one of them.")
+
+
+def _is_there(out: Path, record: CaseRecord) -> bool:
+    if not record.case:
+        return bool(record.error)
+    return all((out / part / f"{record.case}.npz").is_file() for part in (INPUTS, REFERENCES))
+
+
+def _read_manifest(out: Path, header: dict[str, Any]) -> dict[str, CaseRecord]:
+    """Give the records of an earlier run by source; a line that was cut off in writing is as if it were not there."""
+    path = out / MANIFEST
+    if not path.is_file():
+        return {}
+    lines = path.read_text(encoding="utf-8").split("\n")
+    if not path.read_text(encoding="utf-8").endswith("\n"):
+        path.write_text("\n".join(lines[:-1]) + ("\n" if len(lines) > 1 else ""), encoding="utf-8")
+    records = [json.loads(line) for line in lines[:-1]]
+    if records and records[0] != json.loads(json.dumps(header)):
+        raise PrepareError(
+            f"{out}: holds cases made with other settings; choose another folder, or --overwrite to make all anew."
+        )
+    return {record["source"]: CaseRecord(**record) for record in records[1:]}
