@@ -79,12 +79,12 @@ def resample(image: NDArray[np.generic], size_hw: tuple[int, int]) -> NDArray[np
     new_height, new_width = size_hw
     if (new_height, new_width) == (height, width):
         return image
-    shrinks = new_height <= height, new_width <= width
-    if shrinks[0] == shrinks[1]:
-        method = cv2.INTER_AREA if shrinks[0] else cv2.INTER_LINEAR
+    shrinks = new_height <= height and new_width <= width
+    if shrinks or (new_height >= height and new_width >= width):
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         resized = cv2.resize(image, (new_width, new_height), interpolation=method)
         return resized.reshape(new_height, new_width, *image.shape[2:])
-    first = (new_height, width) if shrinks[0] else (height, new_width)  # the shrinking axis first: less to do after
+    first = (new_height, width) if new_height < height else (height, new_width)  # shrink first: less to do after
     return resample(resample(image, first), size_hw)
 
 

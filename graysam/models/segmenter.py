@@ -1,0 +1,45 @@
+"""The one door to the networks: a spec in, a module with `encode` and `decode` out."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from graysam.models.box_decoder import BoxDecoder
+from graysam.models.conv_encoder import ConvEncoder
+from graysam.models.spec import ModelSpec
+
+
+class BoxFrameSegmenter(nn.Module):
+    """An image encoder and a decoder that works in the frame of each enlarged box."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.encoder: nn.Module
+        if spec.encoder == "conv":
+            self.encoder = ConvEncoder(spec)
+        else:
+            from graysam.models.efficientvit import build_image_encoder
+
+            self.encoder = build_image_encoder(spec)
+        self.decoder = BoxDecoder(spec)
+
+    def encode(self, canvas: Tensor) -> Tensor:
+        """Embed (B, 3, S, S) canvases in [0, 1] as (B, C, h, w)."""
+        return self.encoder(canvas)  # type: ignore[no-any-return]
+
+    def decode(
+        self, embedding: Tensor, *, detail: Tensor, box_in_view: Tensor, view_in_canvas: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Segment N boxes of one image, or of N embeddings; see `BoxDecoder.forward`."""
+        logits, iou = self.decoder(embedding, detail, box_in_view, view_in_canvas)
+        return logits, iou
+
+
+def build_model(spec: ModelSpec) -> nn.Module:
+    """Build the network that a spec describes, with fresh weights."""
+    if spec.decoder == "box_frame":
+        return BoxFrameSegmenter(spec)
+    from graysam.models.sam_segmenter import SamSegmenter
+
+    return SamSegmenter(spec)

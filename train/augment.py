@@ -1,0 +1,115 @@
+"""Changes to a slice that leave its objects what they are, and the noise on the boxes that prompt them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from graysam.geometry import Box
+from train.config import DataConfig
+
+SMALLEST_BOX_PX = 2.0
+KEPT_AREA_SHARE = 0.5  # an object that a warp pushes further out of the slice is no longer what its label says
+
+
+def warp(
+    image: NDArray[np.uint8], masks: Sequence[NDArray[np.bool_]], rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], list[NDArray[np.bool_]]]:
+    """Flip, rotate, scale and shift a slice and its masks alike; give them unchanged where an object would be lost."""
+    height, width = image.shape[:2]
+    matrix = random_affine(height, width, rng)
+    warped = [
+        cv2.warpAffine(mask.astype(np.uint8) * 255, matrix, (width, height), flags=cv2.INTER_LINEAR) > 127
+        for mask in masks
+    ]
+    grown = abs(float(np.linalg.det(matrix[:, :2])))
+    for before, after in zip(masks, warped, strict=True):
+        if after.sum() < max(12, KEPT_AREA_SHARE * grown * before.sum()):
+            return image, list(masks)
+    changed = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR)
+    return changed.astype(np.uint8, copy=False), warped
+
+
+def random_affine(height: int, width: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Give a (2, 3) map about the middle of a slice; half of the draws are flips alone, which blur nothing."""
+    flip_x, flip_y = (-1.0 if rng.random() < 0.5 else 1.0), (-1.0 if rng.random() < 0.25 else 1.0)
+    linear = np.diag([flip_x, flip_y])
+    shift = np.zeros(2)
+    if rng.random() < 0.5:
+        angle = math.radians(rng.normal(0, 15))
+        scale = math.exp(rng.normal(0, 0.15))
+        stretch = math.exp(rng.normal(0, 0.08))
+        turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        linear = turn @ np.diag([scale * stretch, scale / stretch]) @ linear
+        shift = rng.normal(0, 0.03, 2) * (width, height)
+    middle = np.array([(width - 1) / 2, (height - 1) / 2])
+    return np.concatenate([linear, (middle + shift - linear @ middle)[:, None]], axis=1)
+
+
+def change_intensity(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Change gamma, contrast, colour, sharpness and noise; about a third of the slices stay as they are."""
+    if rng.random() < 0.35:
+        return image
+    levels = np.linspace(0, 1, 256, dtype=np.float32)
+    curves = [_tone_curve(levels, rng)]
+    if image.ndim == 3:
+        if rng.random() < 0.15:
+            image = np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+        shared = curves[0]
+        curves = [np.clip(shared * rng.normal(1, 0.08) + rng.normal(0, 0.04), 0, 1) for _ in range(3)]
+    table = np.stack([np.rint(curve * 255) for curve in curves], axis=-1).astype(np.uint8)
+    changed = cv2.LUT(image, table[None]).reshape(image.shape)
+    if rng.random() < 0.15:
+        changed = cv2.GaussianBlur(changed, (0, 0), float(rng.uniform(0.4, 1.2)))
+    if rng.random() < 0.15:
+        noise = rng.normal(0, rng.uniform(2, 12), image.shape).astype(np.float32)
+        changed = np.clip(changed + noise, 0, 255).astype(np.uint8)
+    return changed.astype(np.uint8, copy=False)
+
+
+def _tone_curve(levels: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    curve = levels ** np.float32(math.exp(rng.normal(0, 0.25)))
+    curve = (curve - 0.5) * math.exp(rng.normal(0, 0.15)) + 0.5 + rng.normal(0, 0.05)
+    if rng.random() < 0.04:
+        curve = 1 - curve
+    return np.clip(curve, 0, 1).astype(np.float32)
+
+
+def noisy_box(
+    box: Box, *, canvas_scale: float, size_hw: tuple[int, int], config: DataConfig, rng: np.random.Generator
+) -> Box:
+    """Move the sides of a tight box as people, scripts and propagation do.
+
+    Args:
+        box: tight, in original pixels.
+        canvas_scale: canvas pixels per original pixel; `config.jitter_px` counts canvas pixels.
+        size_hw: of the slice; the box stays within it.
+        config: shares and sizes of the noise.
+        rng: source of the draws.
+    """
+    kind = rng.random()
+    if kind < config.tight:
+        return box
+    width, height = box.x_max - box.x_min + 1, box.y_max - box.y_min + 1
+    if kind < config.tight + 0.2:  # in proportion to the box
+        shifts = rng.uniform(-1, 1, 4) * config.jitter_share * (width, height, width, height)
+    elif kind < config.tight + 0.3:  # outwards, as a box handed on from the previous slice
+        shifts = rng.uniform(-1, 5, 4) * (-1, -1, 1, 1) / canvas_scale
+    else:  # the same for every size, as the paper trains and the validation measures
+        shifts = rng.uniform(-1, 1, 4) * rng.uniform(0, config.jitter_px) / canvas_scale
+    return _moved(box, shifts, size_hw)
+
+
+def _moved(box: Box, shifts: NDArray[np.float64], size_hw: tuple[int, int]) -> Box:
+    """Add shifts to the four sides, whole pixels, within the slice; a box that would collapse stays as it was."""
+    height, width = size_hw
+    x_min, y_min, x_max, y_max = np.rint(box.as_array() + shifts)
+    x_min, x_max = np.clip([x_min, x_max], 0, width - 1)
+    y_min, y_max = np.clip([y_min, y_max], 0, height - 1)
+    if x_max - x_min < SMALLEST_BOX_PX or y_max - y_min < SMALLEST_BOX_PX:
+        return box
+    return Box(float(x_min), float(y_min), float(x_max), float(y_max))

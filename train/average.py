@@ -1,0 +1,27 @@
+"""A moving average of a model's weights: smoother than any single step, and what is validated and shipped."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+class WeightAverage:
+    """Follows a model with an exponential decay; young averages forget faster, so that the start leaves no trace."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self._decay = decay
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Move towards the model after step number `step`, counted from 0."""
+        decay = min(self._decay, (1 + step) / (10 + step))
+        own = self.model.state_dict()
+        for name, value in model.state_dict().items():
+            if value.dtype.is_floating_point:
+                own[name].lerp_(value, 1 - decay)
+            else:
+                own[name].copy_(value)
