@@ -1,8 +1,9 @@
 """The image encoder of EfficientViT-SAM-L0, equal to the public definition on the same weights.
 
-Source of the facts (widths, depths, key names, epsilons): github.com/mit-han-lab/efficientvit at de7d773, the model
-named "efficientvit-sam-l0"; Cai et al., EfficientViT, ICCV 2023; Zhang et al., EfficientViT-SAM, 2024.
-Attribute names below (`op_list`, `main`, `input_ops`, ...) are those of the published checkpoints, so that these load.
+Source of the facts (widths, depths, key names, epsilons): github.com/mit-han-lab/efficientvit at de7d773, the
+model named "efficientvit-sam-l0"; Cai et al., EfficientViT, ICCV 2023; Zhang et al., EfficientViT-SAM, 2024.
+Attribute names below (`op_list`, `main`, `input_ops`, ...) are those of the published checkpoints, so that
+these load.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from graysam.errors import CheckpointError
+from graysam.models.spec import ModelSpec
 
 STAGE_WIDTHS: Final = (32, 64, 128, 256, 512)
 """Channels after each stage; stage i works at stride 2 ** (i + 1)."""
@@ -87,8 +91,9 @@ class Residual(nn.Module):
 class LinearAttention(nn.Module):
     """Multi-scale attention whose cost grows linearly with the pixels (ReLU features instead of a softmax).
 
-    The keys and values are summed once to a (head, head) matrix; two scales: the pixel itself, and a 5x5 neighbourhood.
-    The public code switches to the quadratic order of the same product below 32 pixels; the value is the same.
+    The keys and values are summed once to a (head, head) matrix; two scales: the pixel itself, and a 5x5
+    neighbourhood. The public code switches to the quadratic order of the same product below 32 pixels; the
+    value is the same.
     """
 
     def __init__(self, width: int) -> None:
@@ -115,15 +120,15 @@ class LinearAttention(nn.Module):
 
 
 def _linear_attention(qkv: Tensor) -> Tensor:
-    """Attend within each head: (B, heads * 3 * HEAD_WIDTH, H, W) to (B, heads * HEAD_WIDTH, H, W), at least float32."""
+    """Attend within each head: (B, heads * 3 * 32, H, W) to (B, heads * 32, H, W), at least float32."""
     batch, channels, height, width = qkv.shape
     heads = channels // (3 * HEAD_WIDTH)
-    # Sums over all pixels, then a quotient of them: half precision is too coarse, as the public code found too.
+    # Sums over all pixels, then a quotient of them: half precision is too coarse (the public code agrees).
     with torch.autocast(device_type=qkv.device.type, enabled=False):
         if qkv.dtype in (torch.float16, torch.bfloat16):
             qkv = qkv.float()
         qkv = qkv.reshape(batch, heads, 3 * HEAD_WIDTH, height * width)
-        query, key, value = qkv.split(HEAD_WIDTH, dim=2)  # each (B, heads, HEAD_WIDTH, pixels)
+        query, key, value = qkv.chunk(3, dim=2)  # each (B, heads, HEAD_WIDTH, pixels)
         query, key = F.relu(query), F.relu(key)
         # A further value row of ones carries the denominator through the same two products.
         value = F.pad(value, (0, 0, 0, 1), value=1.0)
@@ -134,7 +139,7 @@ def _linear_attention(qkv: Tensor) -> Tensor:
 
 
 class AttentionBlock(nn.Module):
-    """Linear attention for the context, then an inverted bottleneck for the neighbourhood; both added to their input."""
+    """Linear attention for the context, then an inverted bottleneck for the neighbourhood; both residual."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -174,7 +179,9 @@ class Neck(nn.Module):
             Chain(ConvNormAct(inputs, width, kernel=1, act=False)) for inputs in reversed(STAGE_WIDTHS[2:])
         )
         self.middle = Chain(*(Residual(_fused_bottleneck(width, width, expand=1)) for _ in range(NECK_DEPTH)))
-        self.output_ops = nn.ModuleList([Chain(ConvNormAct(width, width, kernel=1, bias=True, norm=False, act=False))])
+        self.output_ops = nn.ModuleList(
+            [Chain(ConvNormAct(width, width, kernel=1, bias=True, norm=False, act=False))]
+        )
 
     def forward(self, stages: list[Tensor]) -> Tensor:
         """Map the features of all stages to (B, EMBEDDING_WIDTH, size, size)."""
@@ -195,7 +202,7 @@ class LayerNorm2d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map (B, channels, H, W) to the same shape; a pixel whose channels are all equal becomes the bias."""
+        """Map (B, channels, H, W) to the same shape; a pixel of equal channels becomes the bias."""
         centred = features - features.mean(1, keepdim=True)
         variance = centred.square().mean(1, keepdim=True)
         normal = centred / torch.sqrt(variance + NORM_EPSILON)
@@ -203,10 +210,10 @@ class LayerNorm2d(nn.Module):
 
 
 class EfficientViTEncoder(nn.Module):
-    """The image encoder of EfficientViT-SAM-L0: 30.73 million parameters, 16.95 GMAC at 256x256 with a neck of 64.
+    """The image encoder of EfficientViT-SAM-L0: 30.73 million parameters, 16.95 GMAC at 256x256.
 
-    The neck's size is free of weights: 64 as published, or 32, which computes a quarter of the neck's cost (two thirds
-    of the whole encoder) and asks for weights trained so.
+    The neck's size is free of weights: 64 as published, or 32, which takes a quarter of the neck's cost (two
+    thirds of the whole encoder's) and asks for weights trained so.
     """
 
     def __init__(self, *, neck_size: int = 64) -> None:
@@ -222,6 +229,20 @@ class EfficientViTEncoder(nn.Module):
         """
         result: Tensor = self.norm(self.neck(self.backbone(canvas)))
         return result
+
+
+def build_image_encoder(spec: ModelSpec) -> EfficientViTEncoder:
+    """Build the encoder that a spec asks for.
+
+    Raises:
+        CheckpointError: the spec's embedding is not of this encoder's fixed width.
+    """
+    if spec.embedding_width != EMBEDDING_WIDTH:
+        raise CheckpointError(
+            f"spec {spec.name!r}: embedding_width is {spec.embedding_width}, but encoder 'efficientvit_l0' "
+            f"gives {EMBEDDING_WIDTH}; set embedding_width={EMBEDDING_WIDTH}."
+        )
+    return EfficientViTEncoder(neck_size=spec.neck_size)
 
 
 def _stage(index: int) -> Chain:
@@ -264,7 +285,7 @@ def _fused_bottleneck(inputs: int, outputs: int, *, expand: int, stride: int = 1
 
 
 def _inverted_bottleneck(inputs: int, outputs: int, *, expand: int, stride: int = 1) -> nn.Sequential:
-    """Give 1x1 out, 3x3 on each channel alone, 1x1 back; only the last is normalised, the others have a bias."""
+    """Give 1x1 out, 3x3 on each channel alone, 1x1 back; the last is normalised, the others have a bias."""
     middle = inputs * expand
     return nn.Sequential(
         OrderedDict(

@@ -1,8 +1,9 @@
 """SAM's mask decoder, which shares over the boxes of one image whatever does not depend on the box.
 
-Source of the facts: github.com/facebookresearch/segment-anything at dca509f; Kirillov et al., Segment Anything, 2023.
-There is one code path: the image enters with a batch of 1 and is broadcast, so the first layer's projections of the
-image (its keys, values and queries) are computed once for all boxes; with a batch of N it is the original computation.
+Source of the facts: github.com/facebookresearch/segment-anything at dca509f; Kirillov et al., Segment
+Anything, 2023. There is one code path: the image enters with a batch of 1 and is broadcast, so the first
+layer's projections of the image (its keys, values and queries) are computed once for all boxes; with a batch
+of N it is the original computation.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Attention(nn.Module):
     def forward(self, *, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attend from each query to all keys.
 
-        query: (B or 1, Q, width).  key, value: (B or 1, K, width).  A batch of 1 is shared and projected once.
+        query: (B or 1, Q, width).  key, value: (B or 1, K, width).  A batch of 1 is shared and projected
+            once.
         Gives (B, Q, width).
         """
         q = _split_heads(self.q_proj(query))  # (B or 1, HEADS, Q, inner / HEADS)
@@ -84,7 +86,8 @@ class TwoWayLayer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Update both sides.
 
-        tokens: (N, T, width).  image: (N or 1, P, width).  tokens_at, image_at: what is added to say who and where.
+        tokens: (N, T, width).  image: (N or 1, P, width).  tokens_at, image_at: what is added to say who and
+            where.
         Gives tokens (N, T, width) and image (N, P, width).
         """
         if self.first:  # the tokens are still their own position code, and are replaced, not added to
@@ -115,7 +118,7 @@ class TwoWayTransformer(nn.Module):
         self.norm_final_attn = nn.LayerNorm(width, eps=NORM_EPSILON)
 
     def forward(self, tokens: Tensor, image: Tensor, *, image_at: Tensor) -> tuple[Tensor, Tensor]:
-        """Give tokens (N, T, width) and image (N, P, width) from tokens (N, T, width) and image (N or 1, P, width)."""
+        """Map tokens (N, T, width), image (N or 1, P, width) to (N, T, width), (N, P, width)."""
         tokens_at = tokens
         for layer in self.layers:
             tokens, image = layer(tokens, image, tokens_at=tokens_at, image_at=image_at)
@@ -130,7 +133,9 @@ class TokenHead(nn.Module):
 
     def __init__(self, width: int, *, outputs: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList([nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, outputs)])
+        self.layers = nn.ModuleList(
+            [nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, outputs)]
+        )
 
     def forward(self, token: Tensor) -> Tensor:
         """Map (N, width) to (N, outputs)."""
@@ -164,9 +169,10 @@ class MaskDecoder(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Decode N prompts.
 
-        embedding: (1, width, h, w), one image for all prompts, or (N, width, h, w), one image each; the embedding of
-            the absent mask prompt already added.
-        prompt_tokens: (N, T, width).  position: (1, width, h, w), the code of `PromptEncoder.position_of_pixels`.
+        embedding: (1, width, h, w), one image for all prompts, or (N, width, h, w), one image each; the
+            embedding of the absent mask prompt already added.
+        prompt_tokens: (N, T, width).  position: (1, width, h, w), the code of
+            `PromptEncoder.position_of_pixels`.
         masks: how many of SAM's MASK_TOKENS masks to compute, in their order; the first is the one for boxes.
         Gives logits (N, masks, 4 h, 4 w) and the decoder's estimate of each mask's IoU (N, masks).
         """
@@ -188,4 +194,5 @@ class MaskDecoder(nn.Module):
 
 def _split_heads(projected: Tensor) -> Tensor:
     """Map (B, T, inner) to (B, HEADS, T, inner / HEADS)."""
-    return projected.unflatten(-1, (HEADS, -1)).transpose(1, 2)
+    batch, count, inner = projected.shape
+    return projected.reshape(batch, count, HEADS, inner // HEADS).transpose(1, 2)

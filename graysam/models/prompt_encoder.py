@@ -1,8 +1,8 @@
 """SAM's prompt encoder: boxes become pairs of tokens, pixels get a position code.
 
-Source of the facts: github.com/facebookresearch/segment-anything at dca509f; Kirillov et al., Segment Anything, 2023.
-All published parameters are held, so that official checkpoints load and save whole; only boxes are prompts here, so the
-weights for points and for mask prompts are carried and not used.
+Source of the facts: github.com/facebookresearch/segment-anything at dca509f; Kirillov et al., Segment
+Anything, 2023. All published parameters are held, so that official checkpoints load and save whole; only
+boxes are prompts here, so the weights for points and for mask prompts are carried and not used.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from graysam.models.efficientvit import LayerNorm2d
 
 POINT_KINDS: Final = 4
 """Background point, foreground point, upper left corner, lower right corner: in this order in checkpoints."""
-UPPER_LEFT: Final = 2
-LOWER_RIGHT: Final = 3
+CORNERS: Final = (2, 3)
 MASK_CHANNELS: Final = 16
 
 
@@ -61,17 +60,17 @@ class PromptEncoder(nn.Module):
     def forward(self, boxes_canvas: Tensor) -> Tensor:
         """Give two tokens per box.
 
-        boxes_canvas: (N, 4) float, x_min, y_min, x_max, y_max in pixels of the canvas; pixel centres lie half a pixel
-            further, which is added here as the public code does.
+        boxes_canvas: (N, 4) float, x_min, y_min, x_max, y_max in pixels of the canvas; pixel centres lie half
+            a pixel further, which is added here as the public code does.
         Gives (N, 2, width): upper left, lower right.
         """
         corners = (boxes_canvas + 0.5).reshape(-1, 2, 2) / self.canvas
-        kinds = torch.cat([self.point_embeddings[UPPER_LEFT].weight, self.point_embeddings[LOWER_RIGHT].weight])
+        kinds = torch.cat([self.point_embeddings.get_parameter(f"{kind}.weight") for kind in CORNERS])
         tokens: Tensor = self.pe_layer(corners) + kinds
         return tokens
 
     def position_of_pixels(self) -> Tensor:
-        """Give the position code of each pixel of the embedding: (1, width, embedding_size, embedding_size)."""
+        """Give the position code of each pixel of the embedding: (1, width, h, h), h being its side."""
         frequencies = self.pe_layer.positional_encoding_gaussian_matrix
         steps = torch.arange(self.embedding_size, device=frequencies.device, dtype=frequencies.dtype)
         y, x = torch.meshgrid(*[(steps + 0.5) / self.embedding_size] * 2, indexing="ij")

@@ -5,29 +5,28 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from graysam.errors import CheckpointError
-from graysam.models.efficientvit import EMBEDDING_WIDTH, EfficientViTEncoder
+from graysam.models.efficientvit import EMBEDDING_WIDTH, build_image_encoder
 from graysam.models.mask_decoder import MaskDecoder
 from graysam.models.prompt_encoder import PromptEncoder
 from graysam.models.spec import ModelSpec
 
 
 class SamSegmenter(nn.Module):
-    """The paper's model, 34,792,784 parameters; with `neck_size` 32 the lean variant on the same weights' shapes."""
+    """The paper's model, 34,792,784 parameters; with `neck_size` 32 its lean variant of the same shapes."""
 
     def __init__(self, spec: ModelSpec) -> None:
         """Build the network with random weights.
 
         Raises:
-            CheckpointError: the spec asks for an embedding that SAM's decoder does not take.
+            CheckpointError: the spec asks for an encoder or an embedding that SAM's decoder does not take.
         """
         super().__init__()
-        if spec.embedding_width != EMBEDDING_WIDTH:
+        if spec.encoder != "efficientvit_l0":
             raise CheckpointError(
-                f"spec {spec.name!r}: embedding_width is {spec.embedding_width}, but decoder 'sam' takes "
-                f"{EMBEDDING_WIDTH}; set embedding_width={EMBEDDING_WIDTH}."
+                f"spec {spec.name!r}: decoder 'sam' needs encoder 'efficientvit_l0', found {spec.encoder!r}."
             )
         self.spec = spec
-        self.image_encoder = EfficientViTEncoder(neck_size=spec.neck_size)
+        self.image_encoder = build_image_encoder(spec)
         self.prompt_encoder = PromptEncoder(
             width=EMBEDDING_WIDTH, embedding_size=spec.neck_size, canvas=spec.canvas
         )
@@ -57,5 +56,5 @@ class SamSegmenter(nn.Module):
         return logits[:, 0], iou[:, 0]
 
     def forward(self, canvas: Tensor, boxes_canvas: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode and decode at once, for training: one box for each image (B, 3, S, S), or N boxes for one image."""
+        """Encode and decode, for training: one box for each image (B, 3, S, S), or N boxes for one image."""
         return self.decode(self.encode(canvas), boxes_canvas)

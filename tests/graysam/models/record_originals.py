@@ -1,0 +1,95 @@
+"""Record outputs of the public EfficientViT-SAM-L0 for test_parity.py; needs checkouts of the original code.
+
+    python tests/graysam/models/record_originals.py --efficientvit DIR --segment-anything DIR
+
+DIR: mit-han-lab/efficientvit at de7d773 and facebookresearch/segment-anything at dca509f. What the originals
+import but do not use here (torchvision, triton, omegaconf) is replaced by empty stand-ins. Run in float64
+(the prompt encoder casts to float32); stored as float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+import seeded
+
+DATA = Path(__file__).parent / "data"
+STAND_INS = (
+    "torchvision",
+    "torchvision.transforms",
+    "torchvision.transforms.functional",
+    "torchvision.ops",
+    "torchvision.ops.boxes",
+    "triton",
+    "triton.language",
+    "omegaconf",
+    "efficientvit.apps",
+    "efficientvit.apps.trainer",
+    "efficientvit.apps.trainer.run_config",
+)
+
+
+def original_model() -> Any:
+    """Build the public model as its own loader does, on seeded weights, with prompts on a canvas of 256."""
+    for name in STAND_INS:
+        sys.modules[name] = MagicMock()
+    from efficientvit.models.efficientvit.sam import efficientvit_sam_l0
+    from efficientvit.models.nn.norm import set_norm_eps
+
+    model = efficientvit_sam_l0()
+    set_norm_eps(model, 1e-6)
+    model.prompt_encoder.input_image_size = (256, 256)
+    model.load_state_dict(seeded.seeded_state(model))
+    return model.double().eval()
+
+
+def record(model: Any) -> dict[str, np.ndarray]:
+    """Run the encoder with both necks, and the prompt encoder with the mask decoder, one box at a time."""
+    canvas = torch.from_numpy(seeded.canvas()).double()
+    out = {"encoder_64": model.image_encoder(canvas)[:, ::8, ::4, ::4]}
+    for op in model.image_encoder.neck.input_ops:
+        op.op_list[1].size = [32, 32]
+    out["encoder_32"] = model.image_encoder(canvas)[:, ::8, ::2, ::2]
+    logits, iou = [], []
+    prompt_encoder = model.prompt_encoder.float()  # casts positions to float32 itself
+    for box in torch.from_numpy(seeded.BOXES):
+        sparse, dense = prompt_encoder(points=None, boxes=box[None], masks=None)
+        masks = model.mask_decoder.predict_masks(
+            image_embeddings=torch.from_numpy(seeded.embedding()).double(),
+            image_pe=prompt_encoder.get_dense_pe().double(),
+            sparse_prompt_embeddings=sparse.double(),
+            dense_prompt_embeddings=dense.double(),
+        )
+        logits.append(masks[0][:, :, ::8, ::8])
+        iou.append(masks[1])
+    out |= {"logits": torch.cat(logits), "iou": torch.cat(iou)}
+    return {name: value.numpy().astype(np.float32) for name, value in out.items()}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write data/original_outputs.npz and data/original_keys.txt."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--efficientvit", type=Path, required=True)
+    parser.add_argument("--segment-anything", type=Path, required=True)
+    options = parser.parse_args(argv)
+    sys.path[:0] = [str(options.efficientvit), str(options.segment_anything)]
+    model = original_model()
+    DATA.mkdir(exist_ok=True)
+    lines = [f"{key} {'x'.join(map(str, value.shape))}" for key, value in model.state_dict().items()]
+    (DATA / "original_keys.txt").write_text("\n".join(lines) + "\n")
+    with torch.inference_mode():
+        np.savez_compressed(DATA / "original_outputs.npz", **record(model))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
