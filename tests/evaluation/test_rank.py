@@ -1,0 +1,302 @@
+"""Ranks, means, intervals and tests of small competitions, worked out by hand."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evaluation import rank
+from evaluation.ranking import (
+    DSC,
+    NSD,
+    Ranking,
+    TeamScores,
+    as_document,
+    build_table,
+    case_weights,
+    holm,
+    mean_by_modality,
+    rank_cases,
+    rank_teams,
+    read_runtimes,
+    read_scores,
+)
+from graysam.cases import write_case, write_labels, write_reference
+from graysam.errors import ScoreError
+from graysam.geometry import Box
+
+
+def team(name: str, **cases: tuple[float, ...]) -> TeamScores:
+    """Three numbers a case: DSC, NSD, seconds; two: no seconds."""
+    keys = ("dsc", "nsd", "seconds")
+    return TeamScores(name, {case: dict(zip(keys, row, strict=False)) for case, row in cases.items()})
+
+
+def three_teams() -> list[TeamScores]:
+    """Two CT cases and one MR case.
+
+              CT_1                CT_2                MR_1
+    A   0.9  0.9  1 s       0.8  0.7  2 s       0.5  0.5  1 s
+    B   0.8  0.9  2 s       0.9  0.8  1 s       0.6  0.6  2 s
+    C   0.7  0.6  3 s       missing             0.4  0.4  3 s
+    """
+    return [
+        team("A", CT_1=(0.9, 0.9, 1), CT_2=(0.8, 0.7, 2), MR_1=(0.5, 0.5, 1)),
+        team("B", CT_1=(0.8, 0.9, 2), CT_2=(0.9, 0.8, 1), MR_1=(0.6, 0.6, 2)),
+        team("C", CT_1=(0.7, 0.6, 3), MR_1=(0.4, 0.4, 3)),
+    ]
+
+
+def row_of(ranking: Ranking, name: str):
+    return next(row for row in ranking.rows if row.team == name)
+
+
+def test_each_case_and_metric_is_ranked_with_ties_sharing_and_gaps_last():
+    ranks = rank_cases(build_table(three_teams()))
+    # teams x (dsc, nsd, seconds)
+    assert ranks[:, 0].tolist() == [[1, 1.5, 1], [2, 1.5, 2], [3, 3, 3]]  # CT_1: A and B tie on NSD
+    assert ranks[:, 1].tolist() == [[2, 2, 2], [1, 1, 1], [3, 3, 3]]  # CT_2: C has nothing
+    assert ranks[:, 2].tolist() == [[2, 2, 1], [1, 1, 2], [3, 3, 3]]
+
+
+def test_two_teams_without_a_value_share_the_last_ranks():
+    table = build_table([team("A", CT_1=(0.0, 0.0)), team("B"), team("C")])
+    assert rank_cases(table)[:, 0, 0].tolist() == [1.0, 2.5, 2.5]  # a score of 0 still beats no score
+
+
+def test_ranks_are_averaged_over_metrics_and_cases_with_modalities_weighing_equally():
+    ranking = rank_teams(build_table(three_teams()), resamples=0)
+    # A: CT_1 mean rank 3.5/3, CT_2 6/3, MR_1 5/3; CT mean 9.5/6, MR mean 5/3; half of each: 1.625
+    assert row_of(ranking, "A").mean_rank.mean == pytest.approx((9.5 / 6 + 5 / 3) / 2)
+    # B: CT (5.5/3 + 3/3)/2 = 8.5/6, MR 4/3; mean 1.375
+    assert row_of(ranking, "B").mean_rank.mean == pytest.approx((8.5 / 6 + 4 / 3) / 2)
+    assert row_of(ranking, "C").mean_rank.mean == 3.0
+    assert [(row.place, row.team) for row in ranking.rows] == [(1, "B"), (2, "A"), (3, "C")]
+
+
+def test_with_case_weighting_every_case_counts_the_same():
+    ranking = rank_teams(build_table(three_teams()), weighting="case", resamples=0)
+    assert row_of(ranking, "A").mean_rank.mean == pytest.approx((3.5 + 6 + 5) / 9)
+
+
+def test_missing_values_count_as_worst_in_the_means_and_are_counted():
+    row = row_of(rank_teams(build_table(three_teams()), resamples=0), "C")
+    assert row.metrics["dsc"].mean == pytest.approx(((0.7 + 0.0) / 2 + 0.4) / 2)
+    assert row.metrics["seconds"].mean == pytest.approx(((3 + 3600) / 2 + 3) / 2)
+    assert row.missing == 1
+
+
+def test_teams_with_equal_ranks_share_a_place_and_the_next_place_is_left_free():
+    same = {"CT_1": (0.5, 0.5)}
+    rows = rank_teams(build_table([team("B", **same), team("A", **same), team("C", CT_1=(0.1, 0.1))])).rows
+    assert [(row.place, row.team) for row in rows] == [(1, "A"), (1, "B"), (3, "C")]
+
+
+def test_weights_of_modalities_and_cases():
+    assert case_weights(["CT", "CT", "MR"], "modality").tolist() == [0.25, 0.25, 0.5]
+    assert case_weights(["CT", "CT", "MR"], "case").tolist() == pytest.approx([1 / 3] * 3)
+
+
+def test_the_references_decide_which_cases_count():
+    teams = [team("A", CT_1=(1, 1), stray=(1, 1))]
+    table = build_table(teams, cases=["CT_1", "CT_2"])
+    assert table.cases == ("CT_1", "CT_2")
+    assert np.isnan(table.values[0, 1]).all()
+
+
+def test_a_case_that_the_reference_leaves_undefined_for_all_is_left_out_and_named():
+    nan = math.nan
+    table = build_table([team("A", CT_1=(1, 1), CT_2=(nan, nan)), team("B", CT_1=(1, 1), CT_2=(nan, nan))])
+    assert (table.cases, table.undefined_cases) == (("CT_1",), ("CT_2",))
+
+
+def test_a_score_that_is_nan_for_one_team_only_is_its_missing_value():
+    table = build_table([team("A", CT_1=(math.nan, 0.1)), team("B", CT_1=(0.2, 0.2))])
+    assert table.undefined_cases == ()
+    assert rank_cases(table)[:, 0].tolist() == [[2, 2], [1, 1]]
+
+
+def test_runtime_is_a_metric_only_where_somebody_has_one():
+    assert [m.key for m in build_table([team("A", CT_1=(1, 1))]).metrics] == ["dsc", "nsd"]
+    assert [m.key for m in build_table(three_teams()).metrics] == ["dsc", "nsd", "seconds"]
+
+
+def test_a_ranking_of_nothing_and_a_name_given_twice_are_refused():
+    with pytest.raises(ScoreError, match="no case to rank"):
+        build_table([team("A")])
+    with pytest.raises(ScoreError, match="every name once"):
+        build_table([team("A", CT_1=(1, 1)), team("A", CT_1=(1, 1))])
+    with pytest.raises(ScoreError, match="at least one team"):
+        build_table([])
+
+
+def test_bootstrap_repeats_with_its_seed_and_differs_with_another():
+    rng = np.random.default_rng(0)
+    teams = [team(name, **{f"CT_{i}": tuple(rng.uniform(size=2)) for i in range(20)}) for name in "AB"]
+    table = build_table(teams)
+    first, again, other = (rank_teams(table, resamples=200, seed=seed).rows for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+    interval = first[0].metrics["dsc"]
+    assert interval.low < interval.mean < interval.high
+
+
+def test_bootstrap_of_cases_that_are_all_alike_has_no_width():
+    alike = {f"CT_{i}": (0.5, 0.25) for i in range(6)}
+    row = rank_teams(build_table([team("A", **alike), team("B", CT_1=(0.1, 0.1))]), resamples=100).rows[0]
+    assert (row.metrics["nsd"].low, row.metrics["nsd"].high) == pytest.approx((0.25, 0.25))
+    assert (row.mean_rank.low, row.mean_rank.mean, row.mean_rank.high) == pytest.approx((1.0, 1.0, 1.0))
+    assert (row.place_low, row.place_high) == (1, 1)
+
+
+def test_bootstrap_draws_within_a_modality_so_that_one_case_of_its_own_modality_is_always_there():
+    # MR has one case: if draws crossed modalities, its 1.0 would sometimes be absent and A's mean vary.
+    row = rank_teams(build_table([team("A", CT_1=(0, 0), CT_2=(0, 0), MR_1=(1, 1))]), resamples=100).rows[0]
+    assert (row.metrics["dsc"].low, row.metrics["dsc"].high) == pytest.approx((0.5, 0.5))
+
+
+def test_bootstrap_interval_of_a_mean_is_near_the_normal_one():
+    values = np.linspace(0.0, 1.0, 101)  # mean 0.5, standard deviation 0.2915, of the mean 0.029
+    scores = team("A", **{f"CT_{i}": (v, v) for i, v in enumerate(values)})
+    interval = rank_teams(build_table([scores]), resamples=4000).rows[0].metrics["dsc"]
+    assert (interval.low, interval.high) == pytest.approx((0.5 - 1.96 * 0.029, 0.5 + 1.96 * 0.029), abs=0.006)
+
+
+def test_six_wins_of_six_have_the_exact_two_sided_p_of_wilcoxon():
+    better = team("good", **{f"CT_{i}": (0.9 + i / 100, 0.5) for i in range(6)})
+    worse = team("bad", **{f"CT_{i}": (0.5 - i / 100, 0.5) for i in range(6)})
+    tests = {test.metric: test for test in rank_teams(build_table([worse, better]), resamples=0).tests}
+    # All 6 signed ranks positive: 2 of the 2**6 sign patterns are as extreme.
+    assert tests["dsc"].p == pytest.approx(2 / 64)
+    assert (tests["dsc"].better, tests["dsc"].worse) == ("good", "bad")
+    assert (tests["nsd"].p, tests["nsd"].p_holm) == (1.0, 1.0)  # equal everywhere
+
+
+def test_less_time_is_better_in_the_test_too():
+    quick = team("quick", **{f"CT_{i}": (0.5, 0.5, 1 + i) for i in range(6)})
+    slow = team("slow", **{f"CT_{i}": (0.5, 0.5, 10 + 2 * i) for i in range(6)})
+    tests = rank_teams(build_table([slow, quick]), resamples=0).tests
+    assert next(test.better for test in tests if test.metric == "seconds") == "quick"
+
+
+def test_holm_multiplies_the_smallest_by_the_number_and_never_decreases():
+    # sorted: 0.01 x 3 = 0.03;  0.02 x 2 = 0.04;  0.03 x 1 = 0.03, raised to 0.04
+    assert holm([0.03, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
+    assert holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
+    assert holm([]) == []
+
+
+def test_one_teams_means_by_modality():
+    values = {"2DBox_CT_1": {"dsc": 1.0}, "2DBox_CT_2": {"dsc": math.nan}, "2DBox_OCT_1": {"dsc": 0.2}}
+    overall, by_modality = mean_by_modality(values, keys=["dsc"])
+    assert by_modality == {"CT": {"dsc": 0.5}, "OCT": {"dsc": 0.2}}
+    assert overall["dsc"] == pytest.approx(0.35)
+
+
+def write_csv(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_scores_are_read_with_or_without_the_suffix_and_an_empty_field_is_nan(tmp_path):
+    scores = read_scores(write_csv(tmp_path / "s.csv", "case,dsc,nsd,more\n2DBox_CT_1.npz,0.5,,x\nb,1,0,\n"))
+    assert scores["2DBox_CT_1"]["dsc"] == 0.5
+    assert math.isnan(scores["2DBox_CT_1"]["nsd"])
+    assert scores["b"] == {"dsc": 1.0, "nsd": 0.0}
+
+
+def test_runtimes_are_read_from_our_column_and_from_the_official_one(tmp_path):
+    ours = read_runtimes(write_csv(tmp_path / "a.csv", "case,seconds,peak_memory_mib,status\na,1.5,2,ok\n"))
+    theirs = read_runtimes(write_csv(tmp_path / "b.csv", "case,time\na.npz,1.5\n"))
+    assert ours == theirs == {"a": {"seconds": 1.5}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("case,dice\na,1\n", "found case, dice"),
+        ("case,dsc,nsd\na,1,1\na.npz,1,1\n", "line 3: case 'a' stands here a second time"),
+        ("case,dsc,nsd\na,high,1\n", "line 2: wanted a finite number, got 'high'"),
+        ("case,dsc,nsd\na,inf,1\n", "got 'inf'"),
+        ("", "found none"),
+    ],
+)
+def test_a_csv_that_is_not_one_of_scores_is_refused_with_the_place(tmp_path, text, message):
+    with pytest.raises(ScoreError, match=message):
+        read_scores(write_csv(tmp_path / "s.csv", text))
+
+
+def test_the_document_is_json_without_nan(tmp_path):
+    document = as_document(rank_teams(build_table(three_teams()), resamples=10))
+    text = json.dumps(document, allow_nan=False)
+    assert json.loads(text)["leaderboard"][0]["team"] == "B"
+    missing = [row for row in document["per_case"] if (row["team"], row["case"]) == ("C", "CT_2")]
+    assert missing[0]["dsc"] is None
+
+
+def test_worst_and_best_cases_do_not_overlap():
+    scores = team("A", CT_1=(0.3, 0), CT_2=(0.1, 0), CT_3=(0.2, 0))
+    ranking = rank_teams(build_table([scores], metrics=[DSC, NSD]), resamples=0)
+    assert rank.pick_cases(ranking, "A", 2) == [("CT_2", "worst"), ("CT_3", "worst"), ("CT_1", "best")]
+
+
+def write_competition(folder: Path) -> list[str]:
+    """Two 2D cases and two teams: "folder" brings predictions, "table" a CSV and one runtime; give the arguments.
+
+    Both references are a 4x4 square in 8x8. "folder" predicts the first exactly and misses the second.
+    """
+    for name in ("inputs", "gts", "segs"):
+        (folder / name).mkdir()
+    labels = np.zeros((8, 8), np.uint8)
+    labels[2:6, 2:6] = 1
+    for case in ("2DBox_CT_1", "2DBox_MR_1"):
+        write_case(folder / f"inputs/{case}.npz", image=labels * 100, boxes=[Box(2, 2, 5, 5)])
+        write_reference(folder / f"gts/{case}.npz", labels)
+    write_labels(folder / "segs/2DBox_CT_1.npz", labels)
+    scores = write_csv(
+        folder / "t.csv", "case,dsc,nsd\n2DBox_CT_1.npz,0.5,0.5\n2DBox_MR_1.npz,0.5,0.5\nold,1,1\n"
+    )
+    runtime = write_csv(folder / "r.csv", "case,seconds\n2DBox_CT_1,3\n2DBox_MR_1,3\n")
+    return [
+        "--team", f"folder={folder / 'segs'}", "--team", f"table={scores}", "--runtime", f"table={runtime}",
+        "--gts", str(folder / "gts"), "--inputs", str(folder / "inputs"), "--out", str(folder / "out"),
+    ]  # fmt: skip
+
+
+def test_the_command_scores_a_folder_ranks_it_against_a_csv_and_writes_four_files(tmp_path):
+    assert rank.main(write_competition(tmp_path)) == 0
+    with (tmp_path / "out/leaderboard.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    # DSC and NSD: each team wins one case. Runtime: "folder" has none and is last on both.
+    assert [(row["team"], row["place"]) for row in rows] == [("table", "1"), ("folder", "2")]
+    assert float(rows[0]["mean_rank"]) == pytest.approx((1.5 + 1.5 + 1) / 3, abs=1e-4)
+    assert float(rows[1]["dsc"]) == 0.5  # 1.0 on the case that is there, 0 on the missing one
+    document = json.loads((tmp_path / "out/leaderboard.json").read_text())
+    assert any("table: 1 cases without a reference are ignored (old)" in note for note in document["notes"])
+    page = (tmp_path / "out/leaderboard.html").read_text()
+    assert "data:image/png;base64," in page
+    assert "no prediction" in page
+    assert (tmp_path / "out/cases.csv").read_text().count("\n") == 1 + 4
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--runtime", "stranger=x.csv"], "--runtime names stranger"),
+        (["--team", "table=again.csv"], "a name stands twice"),
+    ],
+)
+def test_the_command_refuses_names_that_do_not_fit(tmp_path, caplog, extra, message):
+    assert rank.main([*write_competition(tmp_path), *extra]) == 2
+    assert message in caplog.text
+
+
+def test_a_team_without_name_is_refused_by_the_parser(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        rank.main(["--team", "scores.csv", "--out", str(tmp_path)])
+    assert "wanted NAME=PATH" in capsys.readouterr().err
