@@ -8,8 +8,8 @@ spacing only, and is looked up.
 
 In 3D the choice of the boundary inside a cell is free where it bends or where a face has two diagonal
 foreground corners. The rules here were found by comparing every possible choice with the areas that the
-challenge's scorer uses, and give all of its 256 values: the rarer kind of voxel is cut off one by one, and of all
-triangulations of a loop the one with the largest area (at equal spacing) is taken.
+challenge's scorer uses, and give all of its 256 values: the rarer kind of voxel is cut off one by one, and of
+all triangulations of a loop the one with the largest area (at equal spacing) is taken.
 """
 
 import functools
@@ -73,7 +73,7 @@ def face_table() -> CornerTable:
     """Give what the challenge's scorer takes as the boundary of a 2D mask: all of it, front and back.
 
     The scorer makes (H, W) a volume of one slice with unit spacing. No cell of it is then all foreground, so
-    every corner that touches the mask is an element, twice: once in front of the slice and once behind it. Both
+    every corner that touches the mask is an element, twice: in front of the slice and behind it. Both
     layers are alike, so that 2D distances with the summed area give the same number.
     """
     area = area_table((1.0, 1.0, 1.0)).measure
@@ -106,7 +106,7 @@ def corner_codes(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
 
 @functools.cache
 def _area_vectors_by_code() -> tuple[NDArray[np.float64], ...]:
-    """Give the area vectors (T, 3) of the triangles in each of the 256 cells; a vector's length is an area."""
+    """Give the area vectors (T, 3) of the triangles in each of the 256 cells; their lengths are areas."""
     vectors: list[NDArray[np.float64]] = []
     for code in range(256):
         foreground = {corner for bit, corner in enumerate(_cell_corners()) if code >> bit & 1}
