@@ -10,12 +10,12 @@ from __future__ import annotations
 import lzma
 import math
 import os
-import secrets
 import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -211,26 +211,22 @@ class Archive:
             )
 
 
-def write_archive(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays to an .npz file that afterwards is there whole, or not at all; an older file is replaced.
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` to write to, and rename it to `path` when the block ends without
+    error.
+
+    Whatever happens, a kill included, `path` holds the old content, the new content, or does not exist.
 
     Raises:
-        CaseError: the folder is missing or read-only, the disk is full or a quota is reached.
+        CaseError: the block or the rename failed with an OSError: folder missing or read-only, disk full,
+            quota.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+    tag = f"{os.getpid()}-{os.urandom(4).hex()}"
+    temporary = path.with_name(f"{_temporary_prefix(path.name)}{tag}{TEMPORARY_SUFFIX}")
     try:
         try:
-            # "x": no follower of a planted link; the umask decides the mode, unlike tempfile's 0600, because
-            # the judge's user differs from the container's.
-            with (
-                temporary.open("xb") as stream,
-                zipfile.ZipFile(
-                    stream, "w", zipfile.ZIP_DEFLATED, compresslevel=COMPRESSION_LEVEL
-                ) as archive,
-            ):
-                for key, array in arrays.items():
-                    with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
-                        npy_format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+            yield temporary
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -241,19 +237,46 @@ def write_archive(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         ) from error
 
 
-def remove_stale_temporaries(folder: Path, names: Collection[str]) -> list[Path]:
-    """Delete what a killed writer of one of the file `names` left in `folder`, and list it.
+def write_archive(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays to an .npz file that afterwards is there whole, or not at all; an older file is replaced.
 
-    Only temporaries of `names` are touched, so that parts of one folder can run side by side.
+    Raises:
+        CaseError: the folder is missing or read-only, the disk is full or a quota is reached.
     """
-    removed = []
-    for entry in sorted(folder.iterdir()):
-        # .NAME.npz.PID-RANDOM.part; what comes before the tag must be one of ours
-        hidden_name = entry.name.removesuffix(TEMPORARY_SUFFIX).rpartition(".")[0]
-        if entry.suffix == TEMPORARY_SUFFIX and hidden_name[:1] == "." and hidden_name[1:] in names:
-            entry.unlink(missing_ok=True)
-            removed.append(entry)
-    return removed
+    # "x": no follower of a planted link; the umask decides the mode, unlike tempfile's 0600, because the
+    # judge's user differs from the container's.
+    with (
+        written_whole(path) as temporary,
+        temporary.open("xb") as stream,
+        zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=COMPRESSION_LEVEL) as archive,
+    ):
+        for key, array in arrays.items():
+            with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
+                npy_format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def remove_stale_temporaries(folder: Path, names: Iterable[str]) -> list[Path]:
+    """Delete what killed writers of one of the file `names` left in `folder`, and list it.
+
+    Temporaries of other names stay, so that the parts of a folder can run side by side. A missing folder has
+    none.
+    """
+    if not folder.is_dir():
+        return []
+    ours = {_temporary_prefix(name) for name in names}
+    stale = [
+        entry
+        for entry in sorted(folder.glob(f".graysam-*{TEMPORARY_SUFFIX}"))
+        if entry.name[: len(_temporary_prefix(""))] in ours
+    ]
+    for entry in stale:
+        entry.unlink(missing_ok=True)
+    return stale
+
+
+def _temporary_prefix(name: str) -> str:
+    """Give how temporary names for `name` begin: short, as `name` itself may fill the 255 bytes allowed."""
+    return f".graysam-{zlib.crc32(os.fsencode(name)):08x}-"
 
 
 def _fill(target: NDArray[np.uint8], member: IO[bytes]) -> None:

@@ -470,18 +470,36 @@ def label_dtype(n_labels: int) -> np.dtype[np.uint8] | np.dtype[np.uint16]:
     return np.dtype(np.uint8) if n_labels <= np.iinfo(np.uint8).max else np.dtype(np.uint16)
 
 
-def write_labels(path: Path, labels: NDArray[np.integer[Any]]) -> None:
+def write_labels(path: Path, labels: NDArray[np.integer[Any]], *, failure: str | None = None) -> None:
     """Write a label map as `segs`, whole or not at all, replacing an older file.
 
     Args:
         path: the .npz file to make; its folder exists.
         labels: (H, W) or (D, H, W), integers from 0 to 65,535; stored as uint8 while they fit, else as
             uint16.
+        failure: why the map is only a stand-in, stored as `failure`; `is_finished` then says no, and scorers,
+            which read `segs` alone, take no notice.
 
     Raises:
         CaseError: labels of another kind, or the file cannot be written (the message says why).
     """
-    write_archive(path, {"segs": _narrow_labels(path, labels)})
+    arrays: dict[str, NDArray[Any]] = {"segs": _narrow_labels(path, labels)}
+    if failure is not None:
+        arrays["failure"] = np.array(failure)
+    write_archive(path, arrays)
+
+
+def is_finished(path: Path, label_shape: tuple[int, ...] | None) -> bool:
+    """Tell whether `path` is a whole result of that shape, and not the stand-in for a case that failed.
+
+    Reads the directory and one header; any file that cannot be read, and a None for the shape, count as not
+    finished.
+    """
+    try:
+        with Archive(path) as archive:
+            return "failure" not in archive and archive.header("segs").shape == label_shape
+    except CaseError:
+        return False
 
 
 def write_case(
@@ -526,8 +544,7 @@ def write_case(
 def write_reference(
     path: Path, labels: NDArray[np.integer[Any]], *, spacing_mm: tuple[float, float, float] | None = None
 ) -> None:
-    """Write reference labels as the scorer reads them, `gts` and `spacing` without the image, whole or not at
-    all.
+    """Write reference labels as the scorer reads them: `gts` and `spacing`, no image; whole or not at all.
 
     Args:
         path: the .npz file to make; its folder exists.
