@@ -180,7 +180,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line; wrong options end the program with exit status 2."""
     parser = argparse.ArgumentParser(
         prog="predict.py",
-        description="Segment medical images on the CPU: each case (.npz: an image or volume with one box "
+        description="Segment medical images on the CPU: each case (.npz: an image or volume with one box\n"
         "for each object) in the input folder becomes a label map of the same name in the output folder.",
         epilog=EPILOGUE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -207,7 +207,7 @@ def _add_folder_options(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="DIR",
-        help="folder of results, made if missing (default: beside the input)",
+        help="folder of results, made if missing (default: /workspace/outputs, else /outputs)",
     )
     again = folders.add_mutually_exclusive_group()
     again.add_argument(

@@ -18,6 +18,7 @@ from graysam.geometry import Box, VolumeBox
 MAX_IMAGE_SIDE = 1024
 MAX_TILE_SIDE = 256
 MAX_TILES = 12
+MAX_ENLARGEMENT = 2.0  # small images and slices are shown larger than they are, so that contours stay thin
 FILL = 0.35  # share of the label's colour inside an object; its contour is opaque
 _WHITE = (255, 255, 255)
 
@@ -39,7 +40,7 @@ def write_overlay(path: Path, case: Case, labels: NDArray[np.integer[Any]]) -> N
 
 
 def draw_image(case: Case, labels: NDArray[np.integer[Any]]) -> BgrImage:
-    """Draw an image, shrunk to at most 1024 pixels a side, its labels in colour and its boxes as thin frames.
+    """Draw an image at up to 1024 pixels a side, its labels in colour and its boxes as thin frames.
 
     labels: (H, W). Gives (h, w, 3) uint8, blue first as OpenCV has it.
     """
@@ -50,8 +51,8 @@ def draw_image(case: Case, labels: NDArray[np.integer[Any]]) -> BgrImage:
 def draw_volume(case: Case, labels: NDArray[np.integer[Any]]) -> BgrImage:
     """Draw up to 12 slices, evenly spread over those that the boxes span, side by side with their numbers.
 
-    labels: (D, H, W). Gives (h, w, 3) uint8. A box is that of its object's middle slice, and drawn on the
-    tile nearest to it; a dot at the lower left corner of a tile marks slices that no box spans.
+    labels: (D, H, W). Gives (h, w, 3) uint8. A box is that of its object's middle
+    slice, and drawn on the tile nearest to it.
     """
     boxes = {index + 1: box for index, box in enumerate(case.boxes) if isinstance(box, VolumeBox)}
     slices = chosen_slices(case)
@@ -83,8 +84,7 @@ def chosen_slices(case: Case) -> list[int]:
 
 
 def label_colours(n_labels: int) -> NDArray[np.uint8]:
-    """Give (n_labels + 1, 3) uint8 colours, blue first; row 0 (background) is black, neighbours differ in
-    hue.
+    """Give (n_labels + 1, 3) uint8 colours, blue first; row 0 (background) is black, next ones differ.
 
     Hues advance by the golden ratio, so that any number of first labels is spread round the colour circle.
     """
@@ -108,16 +108,17 @@ def _to_display(image: NDArray[Any]) -> NDArray[np.uint8]:
 def _draw_slice(
     image: NDArray[np.uint8], labels: NDArray[np.integer[Any]], boxes: dict[int, Box], *, max_side: int
 ) -> BgrImage:
-    """Draw one slice, shrunk so that no side is beyond `max_side` and none vanishes.
+    """Draw one slice so that its longer side has `max_side` pixels, or fewer where it is small.
 
     Everything is done at the size of the picture, and colours are looked up by label, so that thousands of
     objects on a large image cost no more than one.
     """
     height, width = image.shape[:2]
-    scale = min(1.0, max_side / max(height, width))
+    scale = min(MAX_ENLARGEMENT, max_side / max(height, width))
     size_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
     colours = label_colours(max(int(labels.max(initial=0)), *boxes, 0))
-    small = np.asarray(cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA), np.uint8)
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    small = np.asarray(cv2.resize(image, size_wh, interpolation=method), np.uint8)
     picture = small[:, :, ::-1] if small.ndim == 3 else np.repeat(small[:, :, None], 3, axis=2)
     # uint16 is what OpenCV resizes without rounding labels into one another
     small_labels = cv2.resize(labels.astype(np.uint16), size_wh, interpolation=cv2.INTER_NEAREST)
