@@ -26,6 +26,7 @@ Answer = Callable[[NDArray[np.uint8], Sequence[Box]], Masks]
 
 LONGEST_SIDE_PX = 256
 JITTER_PX = 5
+JITTER_TRIES = 50
 TOLERANCE_PX = 2.0
 SMALLEST_OBJECT_PX = 20
 
@@ -50,7 +51,9 @@ class PromptScore:
     nsd: float
 
 
-def validation_prompts(store: PackedStore, *, per_modality: int = 55, seed: int = 0) -> list[ValidationPrompt]:
+def validation_prompts(
+    store: PackedStore, *, per_modality: int = 55, seed: int = 0
+) -> list[ValidationPrompt]:
     """Draw the prompts: for each modality data sets in turn, their groups in turn, one object of one slice each."""
     by_modality: dict[str, dict[str, list[StoreEntry]]] = defaultdict(lambda: defaultdict(list))
     for entry in store.entries:
@@ -97,12 +100,20 @@ def _prompt(store: PackedStore, entry: StoreEntry, rng: np.random.Generator) -> 
 
 
 def _jittered(box: Box, size_hw: tuple[int, int], rng: np.random.Generator) -> Box:
-    """Move every side by a whole number of -5 to 5 pixels, within the slice; at least 3 pixels are left."""
+    """Move every side by a whole number of -5 to 5 pixels, within the slice.
+
+    A draw that leaves less than half of the box's width or height is drawn again: a fluid pocket of 5 pixels' height
+    would else be asked for with a box that does not touch it, which measures nothing.
+    """
     height, width = size_hw
-    x_min, y_min, x_max, y_max = box.as_array() + rng.integers(-JITTER_PX, JITTER_PX + 1, 4)
-    x_min, y_min = min(max(0.0, x_min), width - 3.0), min(max(0.0, y_min), height - 3.0)
-    x_max, y_max = max(min(width - 1.0, x_max), x_min + 2), max(min(height - 1.0, y_max), y_min + 2)
-    return Box(float(x_min), float(y_min), float(x_max), float(y_max))
+    tight = box.as_array()
+    for _ in range(JITTER_TRIES):
+        x_min, y_min, x_max, y_max = tight + rng.integers(-JITTER_PX, JITTER_PX + 1, 4)
+        moved = Box(max(0.0, x_min), max(0.0, y_min), min(width - 1.0, x_max), min(height - 1.0, y_max))
+        sides = np.array([moved.x_max - moved.x_min + 1, moved.y_max - moved.y_min + 1])
+        if (sides >= (tight[2:] - tight[:2] + 1) / 2).all():
+            return moved
+    return box
 
 
 def score_prompts(prompts: Sequence[ValidationPrompt], answer: Answer, kind: PromptKind) -> list[PromptScore]:
@@ -157,7 +168,12 @@ def answer_grabcut(image: NDArray[np.uint8], boxes: Sequence[Box]) -> Masks:
     masks = []
     for box, filled in zip(boxes, answer_filled_box(image, boxes), strict=True):
         trimap = np.where(filled, cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8)
-        rectangle = (int(box.x_min), int(box.y_min), int(box.x_max - box.x_min) + 1, int(box.y_max - box.y_min) + 1)
+        rectangle = (
+            int(box.x_min),
+            int(box.y_min),
+            int(box.x_max - box.x_min) + 1,
+            int(box.y_max - box.y_min) + 1,
+        )
         models = np.zeros((1, 65)), np.zeros((1, 65))
         if not filled.all():
             cv2.setRNGSeed(0)
