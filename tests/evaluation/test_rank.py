@@ -258,9 +258,7 @@ def write_competition(folder: Path) -> list[str]:
         write_case(folder / f"inputs/{case}.npz", image=labels * 100, boxes=[Box(2, 2, 5, 5)])
         write_reference(folder / f"gts/{case}.npz", labels)
     write_labels(folder / "segs/2DBox_CT_1.npz", labels)
-    scores = write_csv(
-        folder / "t.csv", "case,dsc,nsd\n2DBox_CT_1.npz,0.5,0.5\n2DBox_MR_1.npz,0.5,0.5\nold,1,1\n"
-    )
+    scores = write_csv(folder / "t.csv", "case,dsc,nsd\n2DBox_CT_1.npz,0.5,0.5\n2DBox_MR_1.npz,0.5,0.5\nold,1,1\n")
     runtime = write_csv(folder / "r.csv", "case,seconds\n2DBox_CT_1,3\n2DBox_MR_1,3\n")
     return [
         "--team", f"folder={folder / 'segs'}", "--team", f"table={scores}", "--runtime", f"table={runtime}",
