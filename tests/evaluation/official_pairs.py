@@ -1,7 +1,7 @@
 """Makes the label maps whose scores by the challenge's own script are recorded in official_scores.json.
 
-Everything comes from one seeded generator. A checksum beside each recorded number shows whether the arrays are
-still the ones that were scored.
+Everything comes from one seeded generator. A checksum beside each recorded number shows whether these are
+still the arrays that were scored.
 """
 
 import hashlib
@@ -109,9 +109,7 @@ def _close(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[np.ndarray
     if rng.random() < 0.5:
         wrong = rng.random(shape) < 0.02
         prediction[wrong] = rng.integers(0, largest + 1, int(wrong.sum()))
-    for label in range(
-        1, largest + 1
-    ):  # an object hidden by later ones would be a gap, which has its own recipe
+    for label in range(1, largest + 1):  # an object hidden by later ones would be a gap, which has its own recipe
         if not (reference == label).any():
             reference.flat[label] = label
     return reference, prediction

@@ -1,0 +1,392 @@
+"""Scores a folder of predictions against a folder of references: python -m evaluation.score --help.
+
+The references decide what is scored. A prediction that is missing, unreadable or of another shape scores 0
+and is listed; a prediction without a reference is listed and otherwise ignored.
+"""
+
+import argparse
+import csv
+import io
+import logging
+import math
+import os
+import secrets
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from evaluation.pair import (
+    LARGEST_LABEL,
+    TOLERANCE_MM,
+    Labels,
+    LabelScore,
+    mean_score,
+    score_pair,
+    worst_scores,
+)
+from evaluation.policy import (
+    MODES,
+    SPACING_ORDERS,
+    WORST,
+    Mode,
+    Scores,
+    ScoringPolicy,
+    SpacingOrder,
+    policy_for,
+)
+from graysam.cases import list_folder, read_labels, read_spacing_as_stored
+from graysam.errors import CaseError, ScoreError
+
+__all__ = [
+    "CaseScore",
+    "LabelScore",
+    "Scores",
+    "main",
+    "mean_score",
+    "score_case",
+    "score_folder",
+    "score_pair",
+]
+
+logger = logging.getLogger("evaluation.score")  # also when run as __main__
+
+EXAMPLE = """\
+examples:
+  python -m evaluation.score --segs predictions --gts references --out scores.csv
+  python -m evaluation.score --segs predictions --gts references --out scores.csv --mode honest \\
+      --labels-out scores_by_label.csv
+
+exit status: 0 when every reference was scored (predictions that score 0 are listed), 1 when a reference could
+not be scored, 2 when nothing could be done.
+"""
+
+Status = Literal["scored", "missing", "unreadable", "misshapen", "reference unusable"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions:
+    """How to score."""
+
+    mode: Mode = "official"
+    spacing_order: SpacingOrder = "official"
+    """How x, y, z spacing in a file is put on z, y, x arrays."""
+    tolerance_mm: float = TOLERANCE_MM
+
+    @property
+    def policy(self) -> ScoringPolicy:
+        """What the mode decides."""
+        return policy_for(self.mode)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseScore:
+    """What became of one reference."""
+
+    case: str
+    """File name, with .npz as in the challenge's table."""
+    means: Scores
+    labels: tuple[LabelScore, ...]
+    status: Status
+    note: str = ""
+    """Why the case was not simply scored."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    reference: Path
+    prediction: Path | None
+    note: str
+    """Why there is no prediction, or why the reference is refused."""
+    refused: bool = False
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Score as the command line says and give the exit status; see the module and --help."""
+    options = _parse(argv)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    score_options = ScoreOptions(
+        mode=options.mode,
+        spacing_order=options.spacing_order or policy_for(options.mode).spacing_order,
+        tolerance_mm=options.tolerance_mm,
+    )
+    try:
+        scores = score_folder(options.segs, options.gts, options=score_options, workers=options.workers, progress=True)
+        write_table(options.out, case_rows(scores, score_options.policy))
+        if options.labels_out is not None:
+            write_table(options.labels_out, label_rows(scores, score_options.policy))
+    except (CaseError, ScoreError) as error:
+        logger.error("%s", error)
+        return 2
+    return _report(scores, options.out)
+
+
+def score_folder(
+    predictions: Path,
+    references: Path,
+    *,
+    options: ScoreOptions,
+    workers: int | None = None,
+    progress: bool = False,
+) -> list[CaseScore]:
+    """Score every reference of a folder, in the order of their names.
+
+    Args:
+        predictions: folder of .npz files with `segs`.
+        references: folder of .npz files with `gts` and, for volumes, `spacing`.
+        options: how to score.
+        workers: processes; None takes one per core that this process may use.
+        progress: show a bar where standard error is a terminal.
+
+    Raises:
+        CaseError: a folder cannot be listed.
+        ScoreError: no references, or a scoring process was killed.
+    """
+    jobs = _plan(predictions, references)
+    with tqdm(total=len(jobs), unit="case", disable=None if progress else True) as bar:
+        scores = {}
+        for score in _run(jobs, options, workers=workers or _usable_cores()):
+            scores[score.case] = score
+            bar.update()
+    return [scores[case] for case in sorted(scores)]
+
+
+def score_case(
+    reference: Path, prediction: Path | None, *, options: ScoreOptions, note: str = "no prediction"
+) -> CaseScore:
+    """Score one pair of files; what is wrong with either of them is told by the status, not raised.
+
+    Args:
+        reference: .npz with `gts` and, for volumes, `spacing`.
+        prediction: .npz with `segs`, or None.
+        options: how to score.
+        note: why there is no prediction.
+    """
+    try:
+        truth, spacing = _read_reference(reference, options.spacing_order)
+    except (CaseError, ScoreError) as error:
+        return _unusable(reference, str(error))
+    labels: Labels | None = None
+    status: Status = "missing"
+    if prediction is not None:
+        try:
+            labels, status = _read_checked(prediction, "segs"), "scored"
+        except (CaseError, ScoreError) as error:
+            status, note = "unreadable", str(error)
+    if labels is not None and labels.shape != truth.shape:
+        status, note = "misshapen", f"segs has shape {labels.shape}, the reference {truth.shape}"
+    if labels is None or status != "scored":
+        worst = tuple(worst_scores(truth, mode=options.mode))
+        return CaseScore(case=reference.name, means=WORST, labels=worst, status=status, note=note)
+    scores = score_pair(truth, labels, spacing_mm=spacing, mode=options.mode, tolerance_mm=options.tolerance_mm)
+    means = mean_score(scores, mode=options.mode)
+    return CaseScore(case=reference.name, means=means, labels=tuple(scores), status="scored")
+
+
+def case_rows(scores: Iterable[CaseScore], policy: ScoringPolicy) -> Iterator[dict[str, str]]:
+    """Give the table of cases; numbers rounded to 4 decimals as in the challenge's table, NaN left empty."""
+    for score in scores:
+        yield {
+            "case": score.case,
+            **_measures(score.means, policy),
+            "labels": str(len(score.labels)),
+            "status": score.status,
+            "note": score.note,
+        }
+
+
+def label_rows(scores: Iterable[CaseScore], policy: ScoringPolicy) -> Iterator[dict[str, str]]:
+    """Give the table of labels, numbers as in `case_rows`."""
+    for score in scores:
+        for label in score.labels:
+            yield {
+                "case": score.case,
+                "label": str(label.label),
+                **_measures(label, policy),
+                "reference_voxels": str(label.reference_voxels),
+                "prediction_voxels": str(label.prediction_voxels),
+                "status": score.status,
+            }
+
+
+def write_table(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
+    """Write rows of the same keys as CSV, whole or not at all, making the folder where it is missing.
+
+    Raises:
+        ScoreError: it cannot be written.
+    """
+    rows = list(rows)
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["case"], lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_text(text.getvalue(), encoding="utf-8")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise ScoreError(f"{path}: cannot be written: {error.strerror or error}.") from error
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m evaluation.score",
+        description="Score predictions against references: DSC, NSD; in honest mode also Jaccard, HD, HD95.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--segs", type=Path, required=True, help="folder of predictions (.npz: segs)")
+    parser.add_argument("--gts", type=Path, required=True, help="folder of references (.npz: gts, spacing)")
+    parser.add_argument("--out", type=Path, required=True, help="CSV to write, one row per case")
+    parser.add_argument("--labels-out", type=Path, help="CSV to write, one row per case and label")
+    parser.add_argument(
+        "--mode",
+        choices=MODES,
+        default="official",
+        help="official: number for number the challenge's script; honest: true contours and spacing "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--spacing-order",
+        choices=SPACING_ORDERS,
+        help="official: stored x, y, z put on z, y, x arrays as it is, as the challenge does; zyx: reordered "
+        "(default: official in official mode, zyx in honest mode)",
+    )
+    parser.add_argument(
+        "--tolerance-mm",
+        type=_positive,
+        default=TOLERANCE_MM,
+        help="of NSD; pixels in 2D (default: %(default)s)",
+    )
+    parser.add_argument("--workers", type=_count, help="processes (default: one per usable core)")
+    return parser.parse_args(argv)
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"wanted a positive number, got {text}")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"wanted 1 or more, got {text}")
+    return value
+
+
+def _plan(predictions: Path, references: Path) -> list[_Job]:
+    """Pair each reference with its prediction by file name, the largest references first."""
+    truths, results = list_folder(references), list_folder(predictions)
+    if not truths.cases and not truths.refused:
+        raise ScoreError(f"{references}: no .npz files with references there.")
+    found = {path.name: path for path in results.cases}
+    refused = {path.name: note for path, note in results.refused}
+    jobs = [_Job(path, None, note, refused=True) for path, note in truths.refused]
+    # Largest first, so that no worker is left with a big volume at the end.
+    for path in sorted(truths.cases, key=lambda path: path.stat().st_size, reverse=True):
+        note = refused.get(path.name, f"no {path.name} in {predictions}")
+        jobs.append(_Job(path, found.pop(path.name, None), note))
+    for name in found:
+        logger.warning("%s: a prediction without a reference, not scored", name)
+    return jobs
+
+
+def _run(jobs: list[_Job], options: ScoreOptions, *, workers: int) -> Iterator[CaseScore]:
+    """Score the jobs, in parallel where that pays, and give the results as they come."""
+    workers = min(workers, len(jobs))
+    if workers == 1:
+        yield from (_score_job(job, options) for job in jobs)
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        tasks = [pool.submit(_score_job, job, options) for job in jobs]
+        try:
+            for task in as_completed(tasks):
+                yield task.result()
+        except BrokenProcessPool as error:
+            raise ScoreError(
+                "a scoring process was killed, most likely for want of memory; try --workers 1."
+            ) from error
+        finally:  # an interrupted run does not wait for the cases that have not begun
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _usable_cores() -> int:
+    # Linux tells what this process may use; elsewhere all cores are taken.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _score_job(job: _Job, options: ScoreOptions) -> CaseScore:
+    if job.refused:
+        return _unusable(job.reference, job.note)
+    return score_case(job.reference, job.prediction, options=options, note=job.note)
+
+
+def _unusable(reference: Path, note: str) -> CaseScore:
+    undefined = Scores(dsc=math.nan, nsd=math.nan)
+    return CaseScore(case=reference.name, means=undefined, labels=(), status="reference unusable", note=note)
+
+
+def _read_reference(path: Path, order: SpacingOrder) -> tuple[Labels, tuple[float, ...] | None]:
+    """Give the reference labels, and in 3D the spacing to use on their axes."""
+    labels = _read_checked(path, "gts")
+    if labels.ndim == 2:
+        return labels, None
+    spacing = read_spacing_as_stored(path)
+    if spacing is None:
+        raise ScoreError(f"{path.name}: a volume is scored in mm and needs 'spacing': x, y, z, positive numbers.")
+    return labels, spacing if order == "official" else spacing[::-1]
+
+
+def _read_checked(path: Path, key: Literal["segs", "gts"]) -> Labels:
+    """Read labels that are few enough to be told apart by 16 bits."""
+    labels = read_labels(path, key)
+    if labels.size and labels.max() > LARGEST_LABEL:
+        raise ScoreError(
+            f"{path.name}: {key!r} holds the label {labels.max()}, wanted 0 to {LARGEST_LABEL}; number the "
+            "objects from 1."
+        )
+    return labels
+
+
+def _measures(scores: Scores, policy: ScoringPolicy) -> dict[str, str]:
+    names = ("dsc", "nsd", "jaccard", "hd_mm", "hd95_mm") if policy.all_measures else ("dsc", "nsd")
+    return {name: _shown(getattr(scores, name)) for name in names}
+
+
+def _shown(value: float) -> str:
+    return "" if math.isnan(value) else str(float(np.round(value, 4)))
+
+
+def _report(scores: Sequence[CaseScore], out: Path) -> int:
+    """Log what was found and give the exit status."""
+    for score in scores:
+        if score.status == "reference unusable":
+            logger.error("%s: not scored: %s", score.case, score.note)
+        elif score.status != "scored":
+            logger.warning("%s: %s, scores 0: %s", score.case, score.status, score.note)
+    unusable = sum(score.status == "reference unusable" for score in scores)
+    zeros = sum(score.status not in ("scored", "reference unusable") for score in scores)
+    logger.info("%d of %d references scored: %s", len(scores) - unusable, len(scores), out)
+    if zeros:
+        logger.warning("%d of them score 0 for want of a usable prediction", zeros)
+    defined = [score.means for score in scores if not math.isnan(score.means.dsc)]
+    if defined:
+        dsc, nsd = (float(np.mean([getattr(mean, name) for mean in defined])) for name in ("dsc", "nsd"))
+        logger.info("mean DSC %.4f, mean NSD %.4f over the %d cases that have a DSC", dsc, nsd, len(defined))
+    return 1 if unusable else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
