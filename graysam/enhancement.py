@@ -1,27 +1,29 @@
-"""The three channels that a grayscale slice is turned into, by named preset (Gray's Anatomy for SAM, section 2.1).
+"""The three channels that a grayscale slice is turned into, by named preset.
 
-Every preset is a pure function from (H, W) or (H, W, 3) float32 in [0, 1] to (H, W, 3) float32 in [0, 1], and is meant
-to run after the resize to the canvas and before the padding: the cost is then that of 256 x 256 pixels whatever the
-image's size, and the padding cannot leak into the statistics. Training and prediction use the same preset, because its
-name travels with the weights.
+The idea is section 2.1 of Gray's Anatomy for SAM. Every preset is a pure function from (H, W) or (H, W, 3) float32
+in [0, 1] to (H, W, 3) float32 in [0, 1], and is meant to run after the resize to the canvas and before the padding: the
+cost is then that of 256 x 256 pixels whatever the image's size, and the padding cannot leak into the statistics.
+Training and prediction use the same preset, because its name travels with the weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 FloatImage = NDArray[np.float32]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 # Luma weights of ITU-R BT.601, as in MATLAB's rgb2gray.
 LUMA = np.array([0.2989, 0.5870, 0.1140], np.float32)
 
 
 def diffuse_edges(image: FloatImage, *, steps: int, edge_intensity: float, rate: float = 0.2) -> FloatImage:
-    """Smooth within regions and keep edges (Perona and Malik, TPAMI 1990, with conduction g1 = exp(-(d/K)^2)).
+    """Smooth within regions and keep edges: Perona and Malik, TPAMI 1990, conduction g1 = exp(-(d/K)^2).
 
     image: (H, W), intensities in [0, 1].  steps: number of iterations, 0 gives a copy.
     edge_intensity: K, the jump regarded as an edge, on the image's own scale.
@@ -61,8 +63,10 @@ def clahe(image: FloatImage, *, clip_limit: float = 2.0, tiles: int = 8) -> Floa
 
 
 def to_gray(image: FloatImage) -> FloatImage:
-    """Give (H, W) luma of an (H, W, 3) image; a gray one passes through."""
-    return image if image.ndim == 2 else (image @ LUMA).astype(np.float32)
+    """Give (H, W) luma of an (H, W, 3) image; a gray one, or one of three equal channels, passes through."""
+    if not is_colour(image):
+        return image if image.ndim == 2 else image[..., 0]
+    return (image @ LUMA).astype(np.float32)
 
 
 def is_colour(image: NDArray[np.generic]) -> bool:
@@ -87,7 +91,85 @@ def graysam_channels(image: FloatImage) -> FloatImage:
     return np.dstack([gray, diffused, clahe(diffused)])
 
 
+def equalize(image: FloatImage) -> FloatImage:
+    """Spread the intensities of the whole image evenly (global histogram equalisation, by OpenCV on 8 bits).
+
+    image: (H, W) in [0, 1].  A constant image comes out as it is, to 8 bits.
+    """
+    eight_bit = np.rint(image * 255).astype(np.uint8)
+    return cv2.equalizeHist(eight_bit).astype(np.float32) / np.float32(255)
+
+
+def paper_channels(image: FloatImage) -> FloatImage:
+    """Give raw, diffused, and equalised diffused, as the paper's section 2.1 says; colour becomes gray.
+
+    The released code's single step, rate 0.1 and kappa 20 are kept, kappa on the scale of 0 to 255 where it
+    has a meaning, and the borders are closed; see `released_bytes` for what that code does instead.
+    """
+    gray = to_gray(image)
+    diffused = diffuse_edges(gray, steps=1, edge_intensity=20 / 255, rate=0.1)
+    return np.dstack([gray, diffused, equalize(diffused)])
+
+
+def released_channels(image: FloatImage) -> FloatImage:
+    """Give the three channels of the released code, for weights trained with it; 8-bit steps on [0, 1]."""
+    return released_bytes(image).astype(np.float32) / np.float32(255)
+
+
+def released_bytes(image: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Do what the released code does, bit for bit, with its oddities.
+
+    Source of the facts: github.com/Ninebell/GraysAnatomySAM at a8f6ddc, module/preprocess.py. The image's
+    range is stretched to 0 to 255 and turned to gray; one diffusion step has kappa 20 on an image in [0, 1],
+    which makes it a plain blur, and its borders are joined to the opposite ones; the third channel equalises
+    the gray one.
+
+    image: (H, W) or (H, W, 3), any integer or float dtype.  Gives (H, W, 3).
+    A constant image gives zeros, where the released code divides by zero; an (H, W) image, which that code
+    does not take, gives what three copies of it do.
+    """
+    values = image if np.issubdtype(image.dtype, np.floating) else image.astype(np.float64)
+    low, high = values.min(), values.max()
+    if low == high:
+        return np.zeros((*image.shape[:2], 3), np.uint8)
+    stretched = (values - low) / (high - low) * 255
+    colour = stretched if stretched.ndim == 3 else np.repeat(stretched[..., None], 3, axis=2)
+    gray = np.rint(np.dot(colour[..., :3], np.array([0.2989, 0.5870, 0.1140]))).astype(np.uint8)
+    return np.dstack([gray, _released_blur(gray), cv2.equalizeHist(gray)])
+
+
+def _released_blur(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Take one step of the released diffusion; the order of the sum and the truncation matter for the bits."""
+    unit = gray.astype(np.float32) / 255
+    flux = np.zeros_like(unit)
+    for shift, axis in ((-1, 0), (1, 0), (1, 1), (-1, 1)):  # from below, above, the left, the right
+        jump = np.roll(unit, shift, axis=axis) - unit
+        flux = flux + np.exp(-((jump / 20) ** 2)) * jump
+    return ((unit + 0.1 * flux) * 255).astype(np.uint8)
+
+
+def adjacent_channels(image: FloatImage) -> FloatImage:
+    """Give the previous, this and the next slice, which `stack_neighbours` laid side by side as (H, W, 3).
+
+    An (H, W) image, having no neighbours, stands in for them itself.
+    """
+    return plain_channels(image)
+
+
+def stack_neighbours(volume: NDArray[Scalar], z: int) -> NDArray[Scalar]:
+    """Give slice z of a volume (D, H, W) with its neighbours as (H, W, 3): previous, this, next.
+
+    At either end the slice itself stands in for the one beyond it. Give the result to `prepare_slice` in
+    place of the slice, so that all three are resized and stretched together.
+    """
+    last = len(volume) - 1
+    return np.stack([volume[max(z - 1, 0)], volume[z], volume[min(z + 1, last)]], axis=-1)
+
+
 CHANNEL_PRESETS: dict[str, Callable[[FloatImage], FloatImage]] = {
     "graysam": graysam_channels,
+    "paper": paper_channels,
+    "released": released_channels,
+    "adjacent": adjacent_channels,
     "plain": plain_channels,
 }

@@ -8,7 +8,6 @@ of N it is the original computation.
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
 import torch
@@ -32,6 +31,7 @@ class Attention(nn.Module):
     def __init__(self, width: int, *, shrink: int = 1) -> None:
         super().__init__()
         inner = width // shrink
+        self.scale = (inner // HEADS) ** -0.5
         self.q_proj = nn.Linear(width, inner)
         self.k_proj = nn.Linear(width, inner)
         self.v_proj = nn.Linear(width, inner)
@@ -47,7 +47,7 @@ class Attention(nn.Module):
         q = _split_heads(self.q_proj(query))  # (B or 1, HEADS, Q, inner / HEADS)
         k = _split_heads(self.k_proj(key))
         v = _split_heads(self.v_proj(value))
-        weights = torch.softmax(q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]), dim=-1)
+        weights = torch.softmax((q * self.scale) @ k.transpose(-1, -2), dim=-1)  # (B, HEADS, Q, K)
         result: Tensor = self.out_proj((weights @ v).transpose(1, 2).flatten(2))
         return result
 
