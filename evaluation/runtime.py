@@ -37,7 +37,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from graysam.cases import find_cases
 from graysam.errors import CaseError, GraySamError
@@ -199,23 +199,11 @@ def run_limited(
         stream.flush()
         started = time.perf_counter()
         try:
-            process = subprocess.Popen(
-                argv,
-                cwd=cwd,
-                env={**os.environ, RUN_TOKEN: token},
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            process = _start(argv, cwd=cwd, stream=stream, token=token)
         except OSError as error:
             stream.write(f"cannot be started: {error}\n".encode())
             return Outcome(time.perf_counter() - started, 127, None, "none")
-        if container is None:
-            watch = MemoryWatch(lambda: process.pid)
-        else:
-            name = container
-            watch = MemoryWatch(lambda: _container_process(docker, name), lambda: _stats_bytes(docker, name))
+        watch = _watch(process.pid, container=container, docker=docker)
         timed_out = threading.Event()
 
         def stop() -> None:
@@ -247,6 +235,26 @@ def run_limited(
         peak_memory_mib=peak / MIB if peak else None,
         memory_source=watch.source if peak else "none",
     )
+
+
+def _start(argv: Sequence[str], *, cwd: Path | None, stream: IO[bytes], token: str) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own, its output in the stream, the run's token in its environment."""
+    return subprocess.Popen(
+        argv,
+        cwd=cwd,
+        env={**os.environ, RUN_TOKEN: token},
+        stdin=subprocess.DEVNULL,
+        stdout=stream,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def _watch(process: int, *, container: str | None, docker: str) -> MemoryWatch:
+    """Make the watch over a process, or over the container that it brings up."""
+    if container is None:
+        return MemoryWatch(lambda: process)
+    return MemoryWatch(lambda: _container_process(docker, container), lambda: _stats_bytes(docker, container))
 
 
 def _kill(leader: int, token: str) -> None:
