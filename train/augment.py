@@ -9,33 +9,45 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from graysam.geometry import Box
+from graysam.geometry import Box, box_around
 from train.config import DataConfig
 
 SMALLEST_BOX_PX = 2.0
-KEPT_AREA_SHARE = 0.5  # an object that a warp pushes further out of the slice is no longer what its label says
+SMALLEST_OBJECT_PX = 12
+# An object of which a warp leaves less than this share within the slice is no longer what its label says.
+KEPT_AREA_SHARE = 0.5
+# graysam.inference.volumes hands a box on with this margin; here the mask it comes from is off by a little as well.
+PROPAGATED_MARGIN_CANVAS_PX = 3.0
+PROPAGATED_ERROR_CANVAS_PX = 1.5
 
 
-def warp(
-    image: NDArray[np.uint8], masks: Sequence[NDArray[np.bool_]], rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], list[NDArray[np.bool_]]]:
-    """Flip, rotate, scale and shift a slice and its masks alike; give them unchanged where an object would be lost."""
-    height, width = image.shape[:2]
-    matrix = random_affine(height, width, rng)
-    warped = [
-        cv2.warpAffine(mask.astype(np.uint8) * 255, matrix, (width, height), flags=cv2.INTER_LINEAR) > 127
-        for mask in masks
-    ]
+def draw_warp(
+    size_hw: tuple[int, int], masks: Sequence[NDArray[np.bool_]], rng: np.random.Generator
+) -> NDArray[np.float64] | None:
+    """Draw a (2, 3) map that flips, rotates, scales and shifts; None where one of the masks would be lost."""
+    matrix = random_affine(*size_hw, rng)
     grown = abs(float(np.linalg.det(matrix[:, :2])))
-    for before, after in zip(masks, warped, strict=True):
-        if after.sum() < max(12, KEPT_AREA_SHARE * grown * before.sum()):
-            return image, list(masks)
-    changed = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR)
-    return changed.astype(np.uint8, copy=False), warped
+    for mask in masks:
+        if warp_mask(mask, matrix).sum() < max(SMALLEST_OBJECT_PX, KEPT_AREA_SHARE * grown * mask.sum()):
+            return None
+    return matrix
+
+
+def warp_mask(mask: NDArray[np.bool_], matrix: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Move a (H, W) mask; what comes from beyond the slice is background."""
+    size_wh = (mask.shape[1], mask.shape[0])
+    moved = cv2.warpAffine(mask.astype(np.uint8) * 255, matrix, size_wh, flags=cv2.INTER_LINEAR)
+    return moved > 127
+
+
+def warp_image(image: NDArray[np.uint8], matrix: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Move a (H, W) or (H, W, 3) slice; what comes from beyond it is 0."""
+    size_wh = (image.shape[1], image.shape[0])
+    return cv2.warpAffine(image, matrix, size_wh, flags=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
 
 
 def random_affine(height: int, width: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Give a (2, 3) map about the middle of a slice; half of the draws are flips alone, which blur nothing."""
+    """Give a (2, 3) map about the middle of a slice; half of the draws are flips alone, and blur nothing."""
     flip_x, flip_y = (-1.0 if rng.random() < 0.5 else 1.0), (-1.0 if rng.random() < 0.25 else 1.0)
     linear = np.diag([flip_x, flip_y])
     shift = np.zeros(2)
@@ -76,7 +88,8 @@ def _tone_curve(levels: NDArray[np.float32], rng: np.random.Generator) -> NDArra
     curve = (curve - 0.5) * math.exp(rng.normal(0, 0.15)) + 0.5 + rng.normal(0, 0.05)
     if rng.random() < 0.04:
         curve = 1 - curve
-    return np.clip(curve, 0, 1).astype(np.float32)
+    clipped: NDArray[np.float32] = np.clip(curve, 0, 1).astype(np.float32)
+    return clipped
 
 
 def noisy_box(
@@ -104,8 +117,22 @@ def noisy_box(
     return _moved(box, shifts, size_hw)
 
 
+def propagated_box(neighbour: NDArray[np.bool_], *, canvas_scale: float, rng: np.random.Generator) -> Box | None:
+    """Give the box that a walk through a volume hands on from the object's (H, W) mask on the slice beside.
+
+    None where that mask is empty.
+    """
+    tight = box_around(neighbour)
+    if tight is None:
+        return None
+    height, width = neighbour.shape
+    handed_on = tight.enlarged(PROPAGATED_MARGIN_CANVAS_PX / canvas_scale, (height, width))
+    error_px = PROPAGATED_ERROR_CANVAS_PX / canvas_scale
+    return _moved(handed_on, rng.uniform(-error_px, error_px, 4), (height, width))
+
+
 def _moved(box: Box, shifts: NDArray[np.float64], size_hw: tuple[int, int]) -> Box:
-    """Add shifts to the four sides, whole pixels, within the slice; a box that would collapse stays as it was."""
+    """Add shifts to the sides, whole pixels, within the slice; a box that would collapse stays as it was."""
     height, width = size_hw
     x_min, y_min, x_max, y_max = np.rint(box.as_array() + shifts)
     x_min, x_max = np.clip([x_min, x_max], 0, width - 1)

@@ -9,7 +9,10 @@ from torch import nn
 
 
 class WeightAverage:
-    """Follows a model with an exponential decay; young averages forget faster, so that the start leaves no trace."""
+    """Follows a model with an exponential decay.
+
+    A young average forgets faster, so that the start leaves no trace.
+    """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)

@@ -6,10 +6,12 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from graysam.errors import GraySamError
 from graysam.models.spec import GRAYSAM, ModelSpec
+
+Settings = TypeVar("Settings")
 
 
 class ConfigError(GraySamError):
@@ -27,6 +29,14 @@ class DataConfig:
         jitter_share: largest shift of a side, as a share of the box, of the proportional kind of noise.
         jitter_px: largest shift of a side in canvas pixels, of the absolute kind of noise (the paper's).
         augment: "full", or "boxes" for the paper's box noise alone.
+        sampling: "balanced" over modality, data set, patient and slice, or "paper": epochs of `epoch_images` images
+            of each modality, and of each data set of volumes, which the paper calls sub-modalities.
+        epoch_images: see `sampling`.
+        propagation: share of the boxes on slices of volumes that come from the object on the slice beside it, as a
+            walk through the volume hands them on.
+        synthetic: share of the images that are drawn shapes instead of slices.
+        superpixels: share of the prompts whose object is a superpixel of the slice instead of a labelled one.
+        workers: background processes that make batches; 0 makes them where they are used. The batches are the same.
     """
 
     images_per_batch: int = 8
@@ -35,6 +45,21 @@ class DataConfig:
     jitter_share: float = 0.08
     jitter_px: float = 6.0
     augment: Literal["full", "boxes"] = "full"
+    sampling: Literal["balanced", "paper"] = "balanced"
+    epoch_images: int = 1000
+    propagation: float = 0.0
+    synthetic: float = 0.0
+    superpixels: float = 0.0
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("tight", "propagation", "synthetic", "superpixels"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ConfigError(f"data.{name}: wanted a share from 0 to 1, got {getattr(self, name)}.")
+        if min(self.images_per_batch, self.prompts_per_image, self.epoch_images) < 1 or self.workers < 0:
+            raise ConfigError(
+                "data: images_per_batch, prompts_per_image and epoch_images must be at least 1, workers 0."
+            )
 
 
 @dataclass(frozen=True)
@@ -44,6 +69,7 @@ class LossConfig:
     Attributes:
         cross_entropy: of the binary cross-entropy over the decoder's grid.
         dice: of the soft Dice loss.
+        dice_form: "squared" (Milletari et al. 2016) or "linear" sums in the denominator of the Dice loss.
         iou: of the squared error of the predicted IoU.
         boundary: extra weight of the cross-entropy near the contour; 0 weighs every cell alike.
     """
@@ -52,6 +78,16 @@ class LossConfig:
     dice: float = 1.0
     iou: float = 0.1
     boundary: float = 3.0
+    dice_form: Literal["squared", "linear"] = "squared"
+
+
+LOSS_PRESETS: dict[str, dict[str, Any]] = {
+    # LiteMedSAM's training script, which the paper follows: BCE, Dice and the squared error of the IoU, equally.
+    "paper": {"cross_entropy": 1.0, "dice": 1.0, "iou": 1.0, "boundary": 0.0, "dice_form": "squared"},
+    # nnU-Net and MedSAM: Dice and cross-entropy, equally; the predicted IoU is left to itself.
+    "dice-ce": {"cross_entropy": 1.0, "dice": 1.0, "iou": 0.0, "boundary": 0.0, "dice_form": "linear"},
+}
+"""What `preset` in a config's [loss] stands for; other keys of the table replace its values."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +98,10 @@ class OptimiserConfig:
         learning_rate: peak of the schedule.
         weight_decay: decoupled (AdamW).
         warmup: share of the run over which the rate rises.
-        schedule: "cosine" down to a hundredth, "plateau" (the paper's ReduceLROnPlateau on the validation score), or
-            "constant".
+        schedule: "cosine" down to a hundredth, "one-cycle" (up over a third of the run, then down to nearly nothing),
+            "plateau" (the paper's ReduceLROnPlateau, here on the validation score), or "constant".
+        plateau_factor: what a plateau multiplies the rate with.
+        plateau_patience: validations without a better score that a plateau bears.
         clip: largest norm of the gradient.
         ema: decay of the moving average of the weights that is validated and shipped.
         accumulate: batches whose gradients are added before a step.
@@ -72,10 +110,34 @@ class OptimiserConfig:
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
     warmup: float = 0.03
-    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
+    schedule: Literal["cosine", "one-cycle", "plateau", "constant"] = "cosine"
+    plateau_factor: float = 0.9
+    plateau_patience: int = 5
     clip: float = 1.0
     ema: float = 0.999
     accumulate: int = 1
+
+
+@dataclass(frozen=True)
+class TuningConfig:
+    """Which weights a run moves; by default all of them.
+
+    Attributes:
+        frozen: modules that stay as they are, by the start of their names, such as "encoder" or "image_encoder"; norms
+            in them use their running statistics.
+        freeze_norm: every BatchNorm uses its running statistics, and keeps them. Then a batch's gradient is the mean
+            over its images, whatever process they are on.
+        lora_rank: rank of the low-rank additions (Hu et al. 2021) to the convolutions and linear layers of
+            `lora_parts`, whose own weights are frozen; 0 for none. They are merged into the weights of best.pt.
+        lora_scale: the additions are multiplied with it divided by the rank.
+        lora_parts: modules that get additions, by the start of their names.
+    """
+
+    frozen: tuple[str, ...] = ()
+    freeze_norm: bool = False
+    lora_rank: int = 0
+    lora_scale: float = 8.0
+    lora_parts: tuple[str, ...] = ("encoder", "image_encoder")
 
 
 @dataclass(frozen=True)
@@ -84,36 +146,41 @@ class RunConfig:
 
     Attributes:
         model: the spec of the network.
-        data, loss, optimiser: see their own classes.
+        data, loss, optimiser, tuning: see their own classes.
         seed: of weights and of every draw.
         steps: length of the run in steps; 0 leaves the length to `minutes`.
         minutes: length of the run in minutes, over all its sessions; 0 leaves it to `steps`.
         validate_minutes: pause between validations.
+        validate_steps: steps between validations, instead of minutes; 0 leaves it to `validate_minutes`.
         checkpoint_minutes: pause between checkpoints.
         precision: "bf16" by autocast, or "fp32".
+        compile: run the network through torch.compile; pays on a GPU, see train/README.md.
     """
 
     model: ModelSpec = GRAYSAM
     data: DataConfig = field(default_factory=DataConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    tuning: TuningConfig = field(default_factory=TuningConfig)
     seed: int = 0
     steps: int = 0
     minutes: float = 0.0
     validate_minutes: float = 12.0
+    validate_steps: int = 0
     checkpoint_minutes: float = 3.0
     precision: Literal["bf16", "fp32"] = "bf16"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if not self.steps and not self.minutes:
-            raise ConfigError("config: neither steps nor minutes is set, so the run would never end; set one.")
+            raise ConfigError("config: neither steps nor minutes is set: the run would never end; set one.")
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain values, for the run folder and the checkpoint."""
         return {**asdict(self), "model": self.model.to_dict()}
 
 
-def read_config(path: Path, **overrides: Any) -> RunConfig:
+def read_config(path: Path, **overrides: float | None) -> RunConfig:
     """Read a TOML file; keyword arguments that are not None replace its top-level values.
 
     Raises:
@@ -129,18 +196,44 @@ def config_from(values: Mapping[str, Any], origin: str) -> RunConfig:
     plain = dict(values)
     if "model" in plain:
         plain["model"] = ModelSpec.from_dict(plain["model"])
-    config = _fill(RunConfig, plain, origin)
-    assert isinstance(config, RunConfig)
-    return config
+    if "loss" in plain:
+        plain["loss"] = _with_preset(plain["loss"], origin)
+    return _fill(RunConfig, plain, origin)
 
 
-def _fill(kind: type[Any], values: Mapping[str, Any], origin: str) -> Any:
-    known = {each.name for each in fields(kind)}
+def _with_preset(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """Put the values of a loss preset under those that the table itself gives."""
+    own = dict(values)
+    name = own.pop("preset", None)
+    if name is not None and name not in LOSS_PRESETS:
+        raise ConfigError(f"{origin}: loss.preset {name!r} is unknown; known are {sorted(LOSS_PRESETS)}.")
+    return {**LOSS_PRESETS.get(name, {}), **own}
+
+
+def _fill(kind: type[Settings], values: Mapping[str, Any], origin: str) -> Settings:
+    known = {each.name for each in fields(kind)}  # type: ignore[arg-type]
     if unknown := sorted(set(values) - known):
         raise ConfigError(f"{origin}: unknown keys {unknown} for {kind.__name__}; known are {sorted(known)}.")
     hints = get_type_hints(kind)
     filled = {}
     for key, value in values.items():
-        nested = is_dataclass(hints[key]) and isinstance(value, Mapping)
-        filled[key] = _fill(hints[key], value, origin) if nested else value
+        if is_dataclass(hints[key]) and isinstance(value, Mapping):
+            filled[key] = _fill(hints[key], value, origin)
+        else:
+            filled[key] = _checked(value, hints[key], f"{origin}: {kind.__name__}.{key}")
     return kind(**filled)
+
+
+def _checked(value: object, hint: object, where: str) -> object:
+    """Give a value in the type that a field wants; whole numbers serve as floats, lists as tuples."""
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise ConfigError(f"{where}: wanted one of {get_args(hint)}, got {value!r}.")
+        return value
+    if get_origin(hint) is tuple and isinstance(value, list | tuple):
+        return tuple(value)
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise ConfigError(f"{where}: wanted {getattr(hint, '__name__', hint)}, got {value!r}.")
+    return value

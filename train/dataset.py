@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,13 +11,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from graysam.framing import CanvasFrame, frame_prompts
-from graysam.geometry import Box, box_around
+from graysam.geometry import Box, box_around, resample
 from graysam.models.spec import ModelSpec
 from graysam.preprocessing import prepare_slice
 from graysam.store import PackedStore, Split, StoreEntry, decode_runs
-from train.augment import change_intensity, noisy_box, warp
+from train.augment import change_intensity, draw_warp, noisy_box, propagated_box, warp_image, warp_mask
 from train.config import DataConfig
-from train.sampling import BalancedSampler, choose_objects, generator_for
+from train.sampling import build_sampler, choose_objects, generator_for
+from train.synthetic import superpixel_mask, synthetic_slice
+
+SAME_OBJECT_OVERLAP = 0.3
+"""IoU from which an object on the slice beside is taken for the same one."""
+
+SAM_LOGITS_PER_CELL = 4
+"""SAM's decoder answers on a grid of 4 x 4 logits for each cell of the embedding."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,11 @@ class Batch:
         canvas = self.canvas.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)
         return Batch(canvas, inputs, self.target.to(device, non_blocking=True))
 
+    def pin_memory(self) -> Batch:
+        """Copy everything to memory that a GPU can read by itself; PyTorch's loader calls this by its name."""
+        inputs = {name: value.pin_memory() for name, value in self.inputs.items()}
+        return Batch(self.canvas.pin_memory(), inputs, self.target.pin_memory())
+
 
 @dataclass(frozen=True)
 class PreparedPrompts:
@@ -50,13 +62,34 @@ class PreparedPrompts:
     target: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class DrawnImage:
+    """A slice with the objects that are asked for.
+
+    Attributes:
+        image: (H, W) or (H, W, 3) uint8.
+        masks: (H, W) each.
+        neighbours: for each object its (H, W) mask on the slice beside, where the box is to come from there.
+    """
+
+    image: NDArray[np.uint8]
+    masks: tuple[NDArray[np.bool_], ...]
+    neighbours: tuple[NDArray[np.bool_] | None, ...]
+
+
 class SliceMemory:
-    """The slices of one split, decoded once and kept as uint8; masks stay run lengths until they are drawn."""
+    """The slices of one split, decoded once and kept as uint8; masks stay run lengths until they are drawn.
+
+    Background loaders share this memory with the process that filled it.
+    """
 
     def __init__(self, store: PackedStore, split: Split) -> None:
         self.entries: list[StoreEntry] = [entry for entry in store.entries if entry.split == split]
         self._images = [store.image(entry) for entry in self.entries]
         self._runs = [store.object_runs(entry) for entry in self.entries]
+        self._by_place: dict[tuple[str, str, int], int] = {
+            (entry.dataset, entry.case, entry.z): number for number, entry in enumerate(self.entries) if entry.z >= 0
+        }
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -74,41 +107,91 @@ class SliceMemory:
         size_hw = self.entries[number].size_hw
         return [decode_runs(self._runs[number][each], size_hw) for each in objects]
 
+    def mask_beside(self, number: int, mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_] | None:
+        """Give an object's mask on the slice before or after; None for images and where it ends."""
+        entry = self.entries[number]
+        step = 1 if rng.random() < 0.5 else -1
+        beside = self._by_place.get((entry.dataset, entry.case, entry.z + step)) if entry.z >= 0 else None
+        if beside is None or self.entries[beside].size_hw != entry.size_hw:
+            return None
+        candidates = self.masks(beside, range(self.object_count(beside)))
+        overlaps = [float((mask & each).sum() / max(1, (mask | each).sum())) for each in candidates]
+        best = int(np.argmax(overlaps))
+        return candidates[best] if overlaps[best] >= SAME_OBJECT_OVERLAP else None
+
 
 class BatchSource:
-    """Makes the batch of any step of any process, from nothing but the numbers of both."""
+    """Makes any batch of any process, from nothing but the numbers of both."""
 
-    def __init__(self, memory: SliceMemory, spec: ModelSpec, config: DataConfig, *, seed: int, rank: int) -> None:
+    def __init__(
+        self,
+        memory: SliceMemory,
+        spec: ModelSpec,
+        config: DataConfig,
+        *,
+        seed: int,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
         self._memory, self._spec, self._config = memory, spec, config
-        self._seed, self._rank = seed, rank
-        self._sampler = BalancedSampler(memory.entries)
+        self._seed, self._rank, self._processes = seed, rank, processes
+        self._sampler = build_sampler(memory.entries, config, seed=seed)
 
-    def batch(self, step: int) -> Batch:
-        """Give the batch of one step."""
-        rng = generator_for(self._seed, self._rank, step)
-        prepared = [self._prompts(rng) for _ in range(self._config.images_per_batch)]
-        names = prepared[0].inputs
-        return Batch(
-            torch.from_numpy(np.stack([each.canvas for each in prepared])),
-            {name: torch.from_numpy(np.concatenate([each.inputs[name] for each in prepared])) for name in names},
-            torch.from_numpy(np.concatenate([each.target for each in prepared])),
-        )
+    def batch(self, number: int) -> Batch:
+        """Give this process's share of batch `number` of the run."""
+        size = self._config.images_per_batch
+        first = (number * self._processes + self._rank) * size
+        return stack_prompts([self.prompts(first + place) for place in range(size)])
 
-    def _prompts(self, rng: np.random.Generator) -> PreparedPrompts:
-        number = self._sampler.draw(rng)
-        objects = choose_objects(self._memory.object_count(number), self._config.prompts_per_image, rng)
-        image, masks = self._memory.image(number), self._memory.masks(number, objects)
+    def prompts(self, number: int) -> PreparedPrompts:
+        """Give image `number` of the run with its prompts."""
+        rng = generator_for(self._seed, number)
+        drawn = self._draw(number, rng)
         if self._config.augment == "full":
-            image, masks = warp(image, masks, rng)
-            image = change_intensity(image, rng)
-        scale = self._spec.canvas / max(image.shape[:2])
+            drawn = _augmented(drawn, rng)
+        scale = self._spec.canvas / max(drawn.image.shape[:2])
         boxes = []
-        for mask in masks:
-            tight = box_around(mask)
-            assert tight is not None, "the store holds no empty objects, and a warp that loses one is undone"
-            size_hw = (image.shape[0], image.shape[1])
-            boxes.append(noisy_box(tight, canvas_scale=scale, size_hw=size_hw, config=self._config, rng=rng))
-        return prepare_prompts(image, masks, boxes, self._spec)
+        for mask, neighbour in zip(drawn.masks, drawn.neighbours, strict=True):
+            handed_on = None if neighbour is None else propagated_box(neighbour, canvas_scale=scale, rng=rng)
+            boxes.append(handed_on or self._noisy_box(mask, scale, rng))
+        return prepare_prompts(drawn.image, drawn.masks, boxes, self._spec)
+
+    def _noisy_box(self, mask: NDArray[np.bool_], scale: float, rng: np.random.Generator) -> Box:
+        tight = box_around(mask)
+        assert tight is not None, "the store holds no empty objects, and a warp that loses one is undone"
+        size_hw = (mask.shape[0], mask.shape[1])
+        return noisy_box(tight, canvas_scale=scale, size_hw=size_hw, config=self._config, rng=rng)
+
+    def _draw(self, number: int, rng: np.random.Generator) -> DrawnImage:
+        config, wanted = self._config, self._config.prompts_per_image
+        if config.synthetic and rng.random() < config.synthetic:
+            image, shapes = synthetic_slice(wanted, rng)
+            return DrawnImage(image, tuple(shapes), (None,) * wanted)
+        entry = self._sampler.draw(number, rng)
+        image = self._memory.image(entry)
+        objects = choose_objects(self._memory.object_count(entry), wanted, rng)
+        masks = self._memory.masks(entry, objects)
+        neighbours: list[NDArray[np.bool_] | None] = [None] * wanted
+        for place, mask in enumerate(masks):
+            if config.superpixels and rng.random() < config.superpixels:
+                found = superpixel_mask(image, rng)
+                masks[place] = mask if found is None else found
+            elif config.propagation and rng.random() < config.propagation:
+                neighbours[place] = self._memory.mask_beside(entry, mask, rng)
+        return DrawnImage(image, tuple(masks), tuple(neighbours))
+
+
+def _augmented(drawn: DrawnImage, rng: np.random.Generator) -> DrawnImage:
+    """Warp a slice and everything drawn on it alike, unless that loses an object, and change its intensities."""
+    size_hw = (drawn.image.shape[0], drawn.image.shape[1])
+    matrix = draw_warp(size_hw, drawn.masks, rng)
+    if matrix is not None:
+        drawn = DrawnImage(
+            warp_image(drawn.image, matrix),
+            tuple(warp_mask(mask, matrix) for mask in drawn.masks),
+            tuple(None if mask is None else warp_mask(mask, matrix) for mask in drawn.neighbours),
+        )
+    return replace(drawn, image=change_intensity(drawn.image, rng))
 
 
 def prepare_prompts(
@@ -118,8 +201,19 @@ def prepare_prompts(
     prepared = prepare_slice(image, spec)
     frame = frame_prompts(prepared, boxes, spec)
     if isinstance(frame, CanvasFrame):
-        fit = prepared.fit
-        targets = [fit.pad(fit.to_content(mask.astype(np.float32))) for mask in masks]
+        fit, cells = prepared.fit, SAM_LOGITS_PER_CELL * spec.neck_size
+        padded = [fit.pad(fit.to_content(mask.astype(np.float32))) for mask in masks]
+        targets = [resample(mask, (cells, cells)) for mask in padded]
     else:
         targets = [view.sample(mask.astype(np.float32)) for view, mask in zip(frame.views, masks, strict=True)]
     return PreparedPrompts(prepared.canvas, frame.inputs(), np.stack(targets).astype(np.float32, copy=False))
+
+
+def stack_prompts(prepared: Sequence[PreparedPrompts]) -> Batch:
+    """Make a batch of images that have the same number of prompts."""
+    names = prepared[0].inputs
+    return Batch(
+        torch.from_numpy(np.stack([each.canvas for each in prepared])),
+        {name: torch.from_numpy(np.concatenate([each.inputs[name] for each in prepared])) for name in names},
+        torch.from_numpy(np.concatenate([each.target for each in prepared])),
+    )

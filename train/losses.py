@@ -1,4 +1,4 @@
-"""The loss of the paper (cross-entropy, Dice, squared error of the predicted IoU) with an optional weight on contours."""
+"""The loss of the paper (cross-entropy, Dice, squared error of the predicted IoU), contours weighed at will."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def prompt_loss(logits: Tensor, iou: Tensor, target: Tensor, config: LossConfig)
     weights = contour_weights(target, config.boundary)
     entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
     cross_entropy = ((entropy * weights).sum(dim=(1, 2)) / weights.sum(dim=(1, 2))).mean()
-    dice = dice_loss(torch.sigmoid(logits), target)
+    dice = dice_loss(torch.sigmoid(logits), target, squared=config.dice_form == "squared")
     with torch.no_grad():
         true_iou = hard_iou(logits, target)
     iou_error = functional.mse_loss(iou, true_iou)
@@ -52,10 +52,14 @@ def contour_weights(target: Tensor, boundary: float) -> Tensor:
     return 1 + 2 * boundary * (smooth[:, 0] - target).abs()
 
 
-def dice_loss(probability: Tensor, target: Tensor) -> Tensor:
-    """Give the mean of 1 - Dice over N soft masks (Milletari et al. 2016, squared denominator)."""
+def dice_loss(probability: Tensor, target: Tensor, *, squared: bool) -> Tensor:
+    """Give the mean of 1 - Dice over N soft masks (N, g, g); an empty target costs 1 wherever it is answered.
+
+    squared: sum squares in the denominator (Milletari et al. 2016), as SAM's fine-tunings do, or plain values.
+    """
+    power = 2 if squared else 1
     overlap = (probability * target).sum(dim=(1, 2))
-    extent = (probability * probability).sum(dim=(1, 2)) + (target * target).sum(dim=(1, 2))
+    extent = (probability**power).sum(dim=(1, 2)) + (target**power).sum(dim=(1, 2))
     return (1 - 2 * overlap / (extent + 1e-5)).mean()
 
 

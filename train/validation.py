@@ -1,7 +1,7 @@
 """The fixed set of validation prompts, and how well a model or a guess answers them.
 
-Slices are brought to 256 pixels on their longest side and then treated as originals, so that "2 px" and "5 px" mean the
-same for every data set. The set is a pure function of the store: figures of different runs are comparable.
+Slices are brought to 256 pixels on their longest side and then treated as originals, so that "2 px" and "5 px" mean
+the same for every data set. The set is a pure function of the store: figures of different runs are comparable.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from graysam.geometry import Box, box_around, resample
 from graysam.store import PackedStore, StoreEntry
 
 PromptKind = Literal["tight", "jit5"]
+PROMPT_KINDS: tuple[PromptKind, ...] = ("tight", "jit5")
 Masks = list[NDArray[np.bool_]]
 Answer = Callable[[NDArray[np.uint8], Sequence[Box]], Masks]
 
@@ -51,10 +52,8 @@ class PromptScore:
     nsd: float
 
 
-def validation_prompts(
-    store: PackedStore, *, per_modality: int = 55, seed: int = 0
-) -> list[ValidationPrompt]:
-    """Draw the prompts: for each modality data sets in turn, their groups in turn, one object of one slice each."""
+def validation_prompts(store: PackedStore, *, per_modality: int = 55, seed: int = 0) -> list[ValidationPrompt]:
+    """Draw the prompts: of each modality data sets in turn, of those groups in turn, one object of one slice."""
     by_modality: dict[str, dict[str, list[StoreEntry]]] = defaultdict(lambda: defaultdict(list))
     for entry in store.entries:
         if entry.split == "val":
@@ -91,7 +90,7 @@ def _prompt(store: PackedStore, entry: StoreEntry, rng: np.random.Generator) -> 
     mask = masks[int(rng.integers(len(masks)))]
     scale = LONGEST_SIDE_PX / max(entry.size_hw)
     size_hw = round(entry.size_hw[0] * scale), round(entry.size_hw[1] * scale)
-    small_mask = resample(mask.astype(np.float32), size_hw) > 0.5
+    small_mask = resample(mask.astype(np.float32), size_hw).astype(np.float32, copy=False) > 0.5
     tight = box_around(small_mask)
     if tight is None or small_mask.sum() < SMALLEST_OBJECT_PX:
         return None
@@ -128,7 +127,7 @@ def score_prompts(prompts: Sequence[ValidationPrompt], answer: Answer, kind: Pro
 
 
 def modality_means(scores: Sequence[PromptScore]) -> dict[str, tuple[float, float]]:
-    """Give mean (DSC, NSD) per modality, and under "mean" the mean over modalities, each weighing the same."""
+    """Give mean (DSC, NSD) per modality, and under "mean" the mean over modalities, which weigh the same."""
     by_modality: dict[str, list[PromptScore]] = defaultdict(list)
     for score in scores:
         by_modality[score.modality].append(score)
@@ -163,7 +162,7 @@ def answer_ellipse(image: NDArray[np.uint8], boxes: Sequence[Box]) -> Masks:
 
 
 def answer_grabcut(image: NDArray[np.uint8], boxes: Sequence[Box]) -> Masks:
-    """Answer with GrabCut (Rother et al. 2004), five rounds from the box; the box itself where it finds nothing."""
+    """Answer with GrabCut (Rother et al. 2004), five rounds from the box; the box where it finds nothing."""
     colour = np.ascontiguousarray(image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2))
     masks = []
     for box, filled in zip(boxes, answer_filled_box(image, boxes), strict=True):

@@ -1,0 +1,113 @@
+"""What a run leaves in its folder: whole files, tables that go on after a stop, and where it all came from."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from graysam.store import HEADER_BYTES
+from train.config import RunConfig
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def write_atomically(path: Path, state: Mapping[str, Any]) -> None:
+    """Save with torch under a temporary name, then rename: the old file stays until the new one is whole."""
+    part = path.with_name(path.name + ".part")
+    torch.save(dict(state), part)
+    part.replace(path)
+
+
+def append_row(path: Path, row: Mapping[str, Any]) -> None:
+    """Add a row to a CSV, with a header when it is the first."""
+    new = not path.exists()
+    with path.open("a", newline="") as out:
+        writer = csv.DictWriter(out, list(row))
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def read_rows(path: Path) -> list[dict[str, float]]:
+    """Read a CSV of numbers; a file that is not there has no rows, and a last line cut short is left out."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as source:
+        rows = list(csv.DictReader(source))
+    whole = [row for row in rows if None not in row and all(row.values())]
+    return [{name: float(value) for name, value in row.items()} for row in whole]
+
+
+def forget_rows_after(path: Path, step: int) -> None:
+    """Drop the rows of steps that a run lost when it was killed: it takes those steps again."""
+    rows = read_rows(path)
+    kept = [row for row in rows if row["step"] <= step]
+    if len(kept) == len(rows):
+        return
+    lines = path.read_text().splitlines(keepends=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text("".join(lines[: 1 + len(kept)]))
+    part.replace(path)
+
+
+def write_provenance(folder: Path, config: RunConfig, store: Path) -> None:
+    """Write config.json, and add this session to run.json: commit, seed, versions, machine, hash of the index."""
+    (folder / "config.json").write_text(json.dumps(config.to_dict(), indent=1) + "\n")
+    path = folder / "run.json"
+    sessions = json.loads(path.read_text())["sessions"] if path.exists() else []
+    sessions.append(
+        {
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "commit": commit_of(REPOSITORY),
+            "seed": config.seed,
+            "store": store.name,
+            "store_index_sha256": index_hash(store),
+            "versions": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+                "opencv": cv2.__version__,
+            },
+            "machine": platform.machine(),
+            "threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
+            "arguments": sys.argv[1:],
+        }
+    )
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps({"sessions": sessions}, indent=1) + "\n")
+    part.replace(path)
+
+
+def commit_of(repository: Path) -> str:
+    """Give the commit, with "+changes" where files differ from it, or "" where git knows none."""
+    try:
+        commit = _git(repository, "rev-parse", "HEAD")
+        changed = _git(repository, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return f"{commit}+changes" if changed else commit
+
+
+def _git(repository: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(repository), *arguments], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def index_hash(store: Path) -> str:
+    """Give the SHA-256 of a store's index: which slices and objects it holds, and where."""
+    with store.open("rb") as source:
+        size = int.from_bytes(source.read(HEADER_BYTES)[8:], "little")
+        return hashlib.sha256(source.read(size)).hexdigest()

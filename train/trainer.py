@@ -1,0 +1,273 @@
+"""One process's share of a run: steps, checkpoints, validation.
+
+The state of a run is its weights, their average, the optimiser, the step, the seconds, the plateau and the generators
+of PyTorch. There is no sampler to save: batch n is a function of the seed and n.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from graysam.models.segmenter import build_model
+from graysam.store import PackedStore
+from train.answer import network_answer
+from train.average import WeightAverage
+from train.config import RunConfig
+from train.dataset import Batch, BatchSource, SliceMemory
+from train.loader import batches_from
+from train.losses import prompt_loss
+from train.parallel import Processes
+from train.pictures import write_curves, write_overlays
+from train.run_folder import append_row, forget_rows_after, write_atomically
+from train.schedule import Plateau, Progress, learning_rate_share
+from train.tuning import apply_tuning, merged, train_mode
+from train.validation import PROMPT_KINDS, modality_means, score_prompts, validation_prompts
+
+logger = logging.getLogger("train")
+
+QUICK_VALIDATION_EVERY = 3  # during a run only every third prompt is asked
+LOG_EVERY_STEPS = 50
+
+Terms = dict[str, float]
+
+
+class Trainer:
+    """Trains one model. With several processes, each has a trainer of its own."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        store: PackedStore,
+        folder: Path,
+        device: torch.device,
+        *,
+        initial: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Build the model, fresh from the seed or from initial weights under plain names, and read the data."""
+        self.config, self.folder, self.device = config, folder, device
+        self.processes = Processes(device)
+        torch.manual_seed(config.seed)
+        model = build_model(config.model).to(device)
+        if initial is not None:
+            model.load_state_dict(initial)
+        apply_tuning(model, config.tuning)
+        self.model: nn.Module = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.forward = torch.compile(prompted_forward) if config.compile else prompted_forward
+        self.average = WeightAverage(self.model, config.optimiser.ema)
+        self.optimiser = torch.optim.AdamW(
+            parameter_groups(self.model, config.optimiser.weight_decay), lr=config.optimiser.learning_rate
+        )
+        self.source = BatchSource(
+            SliceMemory(store, "train"),
+            config.model,
+            config.data,
+            seed=config.seed,
+            rank=self.processes.rank,
+            processes=self.processes.count,
+        )
+        self.prompts = validation_prompts(store) if self.processes.rank == 0 else []
+        self.progress = Progress(steps=config.steps, minutes=config.minutes)
+        self.plateau = Plateau()
+        self.best_score = 0.0
+        self.stop_asked = False
+        self._batches: Iterator[Batch] | None = None
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where the whole state of the run is kept."""
+        return self.folder / "last.pt"
+
+    def resume(self) -> bool:
+        """Take up the last checkpoint, if there is one, and forget what was written down after it."""
+        if not self.checkpoint_path.exists():
+            return False
+        state = torch.load(self.checkpoint_path, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.average.model.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.best_score = state["best_score"]
+        self.plateau = Plateau(**state.get("plateau", {}))
+        if "generator" in state:
+            torch.set_rng_state(state["generator"].cpu())
+        self.progress = Progress(
+            steps=self.config.steps, minutes=self.config.minutes, step=state["step"], seconds=state["seconds"]
+        )
+        self._batches = None
+        if self.processes.rank == 0:
+            for name in ("log.csv", "validation.csv"):
+                forget_rows_after(self.folder / name, self.progress.step)
+        return True
+
+    def save(self) -> None:
+        """Write the whole state; the old one stays until the new one is whole."""
+        if self.processes.rank != 0:
+            return
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.progress.step,
+            "seconds": self.progress.seconds,
+            "best_score": self.best_score,
+            "plateau": asdict(self.plateau),
+            "generator": torch.get_rng_state(),
+            "config": self.config.to_dict(),
+        }
+        write_atomically(self.checkpoint_path, state)
+
+    def run(self, limit_seconds: float, *, after_step: Callable[[Terms], None] | None = None) -> None:
+        """Train until the run is over, this session's time is up, or a signal asks to stop.
+
+        after_step: told the terms of every step, for a progress bar.
+        """
+        session_ends = time.monotonic() + limit_seconds
+        last_validation = last_checkpoint = time.monotonic()
+        over = self.progress.share >= 1
+        while not over:
+            terms = self.train_step()
+            if after_step:
+                after_step(terms)
+            now = time.monotonic()
+            if self.progress.step % LOG_EVERY_STEPS == 0:
+                self.log(terms)
+            over = self.processes.any_says(self.progress.share >= 1 or now >= session_ends or self.stop_asked)
+            if over or now - last_checkpoint > self.config.checkpoint_minutes * 60:
+                self.save()
+                last_checkpoint = now
+            if self.processes.any_says(self._is_due(now - last_validation)) or over:
+                self.validate(quick=self.progress.share < 1)
+                last_validation = time.monotonic()
+                self.save()  # the plateau and the best score have changed
+        self._batches = None
+        if self.processes.rank == 0:
+            self.draw()
+
+    def _is_due(self, seconds_since_validation: float) -> bool:
+        if self.config.validate_steps:
+            return self.progress.step % self.config.validate_steps == 0
+        return seconds_since_validation > self.config.validate_minutes * 60
+
+    def train_step(self) -> Terms:
+        """Take one step of the optimiser; give the loss's parts and the gradient's norm."""
+        config = self.config.optimiser
+        share = learning_rate_share(self.progress.share, config) * self.plateau.share
+        share = self.processes.first_says(share)
+        for group in self.optimiser.param_groups:
+            group["lr"] = config.learning_rate * share
+        terms = self.gradients()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+        self.optimiser.step()
+        self.average.update(self.model, self.progress.step)
+        self.progress.step += 1
+        return {
+            **{name: float(value) for name, value in terms.items()},
+            "gradient_norm": float(norm),
+            "learning_rate": config.learning_rate * share,
+        }
+
+    def gradients(self) -> dict[str, Tensor]:
+        """Leave the next step's gradient in the model, averaged over batches and processes; give the loss's parts."""
+        accumulate = self.config.optimiser.accumulate
+        train_mode(self.model, self.config.tuning)
+        self.optimiser.zero_grad(set_to_none=True)
+        if self._batches is None:
+            self._batches = batches_from(
+                self.source,
+                self.progress.step * accumulate,
+                workers=self.config.data.workers,
+                pin_memory=self.device.type == "cuda",
+            )
+        for _ in range(accumulate):
+            batch = next(self._batches).to(self.device)
+            with self.mixed_precision():
+                logits, iou = self.forward(self.model, batch)
+            terms = prompt_loss(logits, iou, batch.target, self.config.loss)
+            (terms.total / accumulate).backward()  # type: ignore[no-untyped-call]
+        self.processes.average_gradients(self.model)
+        parts = {"cross_entropy": terms.cross_entropy, "dice": terms.dice, "iou": terms.iou}
+        return {"loss": terms.total.detach(), **{name: value.detach() for name, value in parts.items()}}
+
+    def mixed_precision(self) -> AbstractContextManager[Any]:
+        """Give the context in which the network runs."""
+        if self.config.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def validate(self, *, quick: bool) -> None:
+        """Score the averaged weights on process 0; keep them as best.pt when no earlier ones scored higher."""
+        if self.processes.rank == 0:
+            prompts = self.prompts[::QUICK_VALIDATION_EVERY] if quick else self.prompts
+            answer = network_answer(self.average.model, self.config.model)
+            row: dict[str, Any] = {
+                "step": self.progress.step,
+                "minutes": round(self.progress.seconds / 60, 2),
+            }
+            for kind in PROMPT_KINDS:
+                for modality, (dsc, nsd) in modality_means(score_prompts(prompts, answer, kind)).items():
+                    row[f"{kind}_{modality}_dsc"] = round(dsc, 4)
+                    row[f"{kind}_{modality}_nsd"] = round(nsd, 4)
+            append_row(self.folder / "validation.csv", row)
+            logger.info(
+                "step %d: tight DSC %.4f NSD %.4f, jit5 DSC %.4f NSD %.4f",
+                self.progress.step,
+                *(row[f"{kind}_mean_{metric}"] for kind in PROMPT_KINDS for metric in ("dsc", "nsd")),
+            )
+            score = row["tight_mean_dsc"] + row["tight_mean_nsd"] + row["jit5_mean_dsc"]
+            self.plateau = self.plateau.after(score, self.config.optimiser)
+            if score > self.best_score:
+                self.best_score = score
+                write_atomically(self.folder / "best.pt", self.shipped(row))
+        self.processes.wait()
+
+    def shipped(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Give what best.pt holds: the averaged weights in half precision, without additions, and their spec."""
+        weights = {
+            name: value.half() if value.is_floating_point() else value
+            for name, value in merged(self.average.model).state_dict().items()
+        }
+        return {"model": weights, "spec": self.config.model.to_dict(), "validation": dict(row)}
+
+    def log(self, terms: Terms) -> None:
+        """Add a line to the run's CSV, and to the terminal."""
+        if self.processes.rank != 0:
+            return
+        batches = self.progress.step * self.config.optimiser.accumulate * self.processes.count
+        row = {
+            "step": self.progress.step,
+            "minutes": round(self.progress.seconds / 60, 2),
+            "images": batches * self.config.data.images_per_batch,
+            **{name: round(value, 6) for name, value in terms.items()},
+        }
+        append_row(self.folder / "log.csv", row)
+        logger.info("%s", " ".join(f"{name}={value}" for name, value in row.items()))
+
+    def draw(self) -> None:
+        """Draw the curves and a page of answers."""
+        write_curves(self.folder)
+        answer = network_answer(self.average.model, self.config.model)
+        write_overlays(self.folder / "overlays.png", self.prompts, answer)
+
+
+def prompted_forward(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Encode every image once and decode all prompts: logits (B * K, g, g) and IoU (B * K,)."""
+    embedding = model.encode(batch.canvas)  # type: ignore[operator]
+    prompts_per_image = batch.target.shape[0] // batch.canvas.shape[0]
+    repeated = embedding.repeat_interleave(prompts_per_image, dim=0)
+    logits, iou = model.decode(repeated, **batch.inputs)  # type: ignore[operator]
+    return logits, iou
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Keep weight decay away from norms, biases and single numbers, which it only disturbs."""
+    decayed = [each for each in model.parameters() if each.requires_grad and each.ndim > 1]
+    others = [each for each in model.parameters() if each.requires_grad and each.ndim <= 1]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]

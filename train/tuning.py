@@ -1,0 +1,99 @@
+"""Which weights a run moves: frozen parts, norms at rest, and low-rank additions to frozen layers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from train.config import ConfigError, TuningConfig
+
+ORIGINAL = "parametrizations.weight.original"
+"""Where PyTorch keeps the own weight of a layer that has an addition."""
+
+
+class LowRankAddition(nn.Module):
+    """A layer's weight plus the product of two thin matrices (Hu et al. 2021); at first the product is zero."""
+
+    def __init__(self, weight: Tensor, *, rank: int, scale: float) -> None:
+        """Fit the matrices to a weight of shape (outputs, inputs) or (outputs, inputs / groups, k, k)."""
+        super().__init__()
+        outputs, inputs = weight.shape[0], weight[0].numel()
+        self.down = nn.Parameter(torch.empty(rank, inputs, device=weight.device))
+        self.up = nn.Parameter(torch.zeros(outputs, rank, device=weight.device))
+        nn.init.kaiming_uniform_(self.down, a=5**0.5)
+        self._share = scale / rank
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Give the weight that the layer works with."""
+        addition = (self.up @ self.down).view(weight.shape).to(weight.dtype)
+        return weight + self._share * addition
+
+
+def apply_tuning(model: nn.Module, tuning: TuningConfig) -> None:
+    """Freeze what a config says, and add low-rank additions; with the default config, nothing changes.
+
+    Raises:
+        ConfigError: a name is the start of no module's name.
+    """
+    for part in _parts(model, tuning.frozen, "frozen"):
+        part.requires_grad_(False)
+    if tuning.lora_rank == 0:
+        return
+    present = tuple(part for part in tuning.lora_parts if _has_part(model, part))
+    if not present:
+        raise ConfigError(f"tuning.lora_parts: the model has none of the modules {tuning.lora_parts}.")
+    for part in _parts(model, present, "lora_parts"):
+        part.requires_grad_(False)
+        for layer in [each for each in part.modules() if isinstance(each, nn.Conv2d | nn.Linear)]:
+            addition = LowRankAddition(layer.weight, rank=tuning.lora_rank, scale=tuning.lora_scale)
+            parametrize.register_parametrization(layer, "weight", addition)
+
+
+def train_mode(model: nn.Module, tuning: TuningConfig) -> None:
+    """Put a model in training mode, but leave the norms of frozen parts at their running statistics."""
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d) and (tuning.freeze_norm or _is_frozen(module)):
+            module.eval()
+
+
+def merged(model: nn.Module) -> nn.Module:
+    """Give a copy whose additions are part of the weights: the same answers to the bit, under plain names."""
+    plain = copy.deepcopy(model)
+    for module in list(plain.modules()):
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+    return plain
+
+
+def under_additions(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename plain weights to what they are called in a model with additions; the additions stay as they are."""
+    own = model.state_dict()
+    renamed = {}
+    for name, value in weights.items():
+        inner = f"{name.removesuffix('weight')}{ORIGINAL}"
+        renamed[inner if inner in own else name] = value
+    additions = {name: value for name, value in own.items() if ".weight.0." in name}
+    return {**additions, **renamed}
+
+
+def _is_frozen(module: nn.Module) -> bool:
+    own = list(module.parameters(recurse=False))
+    return bool(own) and not any(each.requires_grad for each in own)
+
+
+def _has_part(model: nn.Module, part: str) -> bool:
+    return any(name == part or name.startswith(f"{part}.") for name, _ in model.named_modules())
+
+
+def _parts(model: nn.Module, names: tuple[str, ...], field: str) -> Iterator[nn.Module]:
+    known = dict(model.named_modules())
+    for name in names:
+        if name not in known:
+            top = sorted({each.split(".")[0] for each in known if each})
+            raise ConfigError(f"tuning.{field}: the model has no module {name!r}; it has {top} and theirs.")
+        yield known[name]
