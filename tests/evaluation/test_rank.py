@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from evaluation import rank
 from evaluation.ranking import (
@@ -25,6 +26,7 @@ from evaluation.ranking import (
     rank_teams,
     read_runtimes,
     read_scores,
+    signed_rank_p,
 )
 from graysam.cases import write_case, write_labels, write_reference
 from graysam.errors import ScoreError
@@ -175,6 +177,17 @@ def test_six_wins_of_six_have_the_exact_two_sided_p_of_wilcoxon():
     assert tests["dsc"].p == pytest.approx(2 / 64)
     assert (tests["dsc"].better, tests["dsc"].worse) == ("good", "bad")
     assert (tests["nsd"].p, tests["nsd"].p_holm) == (1.0, 1.0)  # equal everywhere
+
+
+@pytest.mark.parametrize("differences", [[3.0, -1.0, 2.0, 4.0, -0.5], [1.0, 1.0, -1.0, 2.0, 2.0, 3.0]])
+def test_the_signed_rank_test_of_few_cases_is_scipys_exact_one_with_and_without_ties(differences):
+    assert signed_rank_p(np.array(differences)) == pytest.approx(stats.wilcoxon(differences).pvalue)
+
+
+def test_the_signed_rank_test_of_three_wins_and_a_loss_worked_out_by_hand():
+    # Ranks 1 2 3 4, the loss has rank 1: sum 8. Of 16 patterns only +-(all), +-(all but rank 1) reach 8 or
+    # more.
+    assert signed_rank_p(np.array([-1.0, 2.0, 3.0, 4.0])) == pytest.approx(4 / 16)
 
 
 def test_less_time_is_better_in_the_test_too():
