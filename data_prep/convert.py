@@ -1,7 +1,8 @@
-"""Make challenge cases: `inputs/2DBox_<Modality>_<id>.npz` with image and boxes, `gts/<same name>` with the labels.
+"""Make challenge cases: `inputs/2DBox_<Modality>_<id>.npz`, and the labels under the same name in `gts/`.
 
-`manifest.jsonl` beside them says of every case where it came from, which intensity window was used and why, how the
-axes run, and what was dropped. Its first line holds the settings. A run that was cut short is continued by the same
+`manifest.jsonl` beside them says of every case where it came from, which intensity window was used and why,
+how the axes run, and what was dropped. Its first line holds the settings. A run that was cut short is
+continued by the same
 command: cases whose line and files are there are left alone, and other settings are refused.
 """
 
@@ -24,7 +25,14 @@ from numpy.typing import NDArray
 from data_prep.intensity import Window, apply_window, choose_window, parse_window
 from data_prep.objects import Drops, ObjectMask, SpeckRule, image_box, loosen, objects_of, paint, volume_box
 from data_prep.parallel import run_jobs
-from data_prep.readers import Units, read_image, read_label_volume, read_mask, read_volume
+from data_prep.readers import (
+    ShapeMismatchError,
+    Units,
+    read_image,
+    read_label_volume,
+    read_mask,
+    read_volume,
+)
 from data_prep.sources import Source
 from graysam.cases import write_case, write_reference
 from graysam.errors import GraySamError, PrepareError
@@ -37,9 +45,21 @@ INPUTS, REFERENCES, MANIFEST = "inputs", "gts", "manifest.jsonl"
 # The challenge's own word where it differs from the canonical one (peers' name tables).
 _NAME_IN_FILES = {"Microscopy": "Microscope"}
 _DICOM_MODALITIES = {
-    "CT": "CT", "MR": "MR", "PT": "PET", "US": "US", "DX": "X-Ray", "CR": "X-Ray", "RF": "X-Ray", "XA": "X-Ray",
-    "MG": "Mammography", "OPT": "OCT", "OP": "Fundus", "ES": "Endoscopy", "SM": "Microscopy", "GM": "Microscopy",
-}  # fmt: skip
+    "CT": "CT",
+    "MR": "MR",
+    "PT": "PET",
+    "US": "US",
+    "DX": "X-Ray",
+    "CR": "X-Ray",
+    "RF": "X-Ray",
+    "XA": "X-Ray",
+    "MG": "Mammography",
+    "OPT": "OCT",
+    "OP": "Fundus",
+    "ES": "Endoscopy",
+    "SM": "Microscopy",
+    "GM": "Microscopy",
+}
 
 
 @dataclass(frozen=True)
@@ -47,7 +67,8 @@ class CaseSettings:
     """How cases are made.
 
     Attributes:
-        box_margin: boxes are moved outwards by a random 0..this many pixels of a 256-pixel image on each side.
+        box_margin: boxes are moved outwards by a random 0..this many pixels of a 256-pixel image on each
+            side.
         seed: of the random margins; each case draws its own from this and its name, whatever the order.
         window: "auto", or what `intensity.parse_window` reads.
         specks: which pieces are dropped.
@@ -70,18 +91,38 @@ class CaseSettings:
 
 
 @dataclass(frozen=True, eq=False)
+class RawSource:
+    """An image and its labels as the files have them.
+
+    Attributes:
+        image: (H, W), (H, W, 3) or (D, H, W), of the file's dtype and range.
+        labels: (H, W) or (D, H, W) unsigned integers, on the image's grid.
+        is_volume: whether the arrays are (D, H, W).
+        modality: canonical name, "" when nothing tells it.
+        units: what the values mean.
+        spacing_mm: z, y, x; None for images.
+        axes: see `readers.Volume`; "" for images.
+        notes: what was decided on the way.
+    """
+
+    image: NDArray[Any]
+    labels: NDArray[Any]
+    is_volume: bool
+    modality: str
+    units: Units = "unknown"
+    spacing_mm: tuple[float, float, float] | None = None
+    axes: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
 class LoadedSource:
-    """A source that was read: intensities as 0..255, labels beside them.
+    """A source ready for use: intensities as 0..255, labels beside them.
 
     Attributes:
         image: (H, W), (H, W, 3) or (D, H, W) uint8.
-        labels: (H, W) or (D, H, W) unsigned integers.
-        is_volume: whether the arrays are (D, H, W).
-        modality: canonical name.
-        spacing_mm: z, y, x; None for images.
-        axes: see `readers.Volume`; "" for images.
+        labels, is_volume, modality, spacing_mm, axes, notes: see `RawSource`.
         window: how the intensities were brought to 0..255.
-        notes: what was decided on the way.
     """
 
     image: NDArray[np.uint8]
@@ -94,57 +135,73 @@ class LoadedSource:
     notes: tuple[str, ...]
 
 
+def read_source(source: Source) -> RawSource:
+    """Read an image and its labels, untouched.
+
+    Raises:
+        ShapeMismatchError: they do not lie on one grid.
+        PrepareError: unreadable, or a volume in colours.
+    """
+    if source.is_volume:
+        volume = read_volume(source.image)
+        labels, label_notes = read_label_volume(source.label, source.image)
+        modality = source.modality or _DICOM_MODALITIES.get(volume.modality, "")
+        notes = (*volume.notes, *label_notes)
+        # One DICOM picture (an X-ray, say) comes as a volume of one slice; it is an image.
+        if volume.array.shape[0] == 1 and volume.modality:
+            raw = RawSource(volume.array[0], labels[0], False, modality, volume.units, notes=notes)
+        else:
+            raw = RawSource(volume.array, labels, True, modality, volume.units, volume.spacing_mm, volume.axes, notes)
+    else:
+        raw = RawSource(read_image(source.image), read_mask(source.label), False, source.modality)
+    if raw.image.ndim == 4:
+        raise PrepareError(f"{source.name}: a volume in colours, shape {raw.image.shape}; save one gray channel.")
+    wanted = raw.image.shape if raw.is_volume else raw.image.shape[:2]
+    if raw.labels.shape != wanted:
+        raise ShapeMismatchError(
+            f"{source.name}: image {wanted} and labels {raw.labels.shape} differ in shape; export both from one grid."
+        )
+    return raw
+
+
 def load_source(source: Source, *, window: str = "auto") -> LoadedSource:
     """Read an image and its labels, and bring the intensities to 0..255.
 
     Raises:
-        PrepareError: unreadable, of different shapes, or of unknown modality.
+        PrepareError: see `read_source`; also for an unknown modality.
     """
-    notes: tuple[str, ...] = ()
-    units: Units = "unknown"
-    spacing, axes, modality = None, "", source.modality
-    if source.is_volume:
-        volume = read_volume(source.image)
-        image, spacing, axes, units = volume.array, volume.spacing_mm, volume.axes, volume.units
-        labels, label_notes = read_label_volume(source.label, source.image)
-        notes = (*volume.notes, *label_notes)
-        modality = modality or _DICOM_MODALITIES.get(volume.modality, "")
-        if image.shape[0] == 1 and (image.ndim == 4 or volume.modality in _DICOM_MODALITIES):
-            image, labels, spacing, axes = image[0], labels[0], None, ""  # one DICOM picture is an image
-    else:
-        image, labels = read_image(source.image), read_mask(source.label)
-    is_volume = spacing is not None
-    if not modality:
+    raw = read_source(source)
+    if not raw.modality:
         raise PrepareError(f"{source.name}: the modality is not known; give --modality or write dataset.json.")
-    if image.ndim == 4:
-        raise PrepareError(f"{source.name}: a volume in colours, shape {image.shape}; one gray channel is wanted.")
-    wanted = image.shape if is_volume else image.shape[:2]
-    if labels.shape != wanted:
-        raise PrepareError(
-            f"{source.name}: image {wanted} and labels {labels.shape} differ in shape; export both from the same grid."
-        )
     asked = window if window != "auto" else source.window
     chosen = (
         parse_window(asked)
         if asked
-        else choose_window(image, modality=modality, is_volume=is_volume, named=source.name, units=units)
+        else choose_window(
+            raw.image, modality=raw.modality, is_volume=raw.is_volume, named=source.name, units=raw.units
+        )
     )
-    scaled, applied = apply_window(image, chosen)
-    return LoadedSource(scaled, labels, is_volume, modality, spacing, axes, applied, notes)
+    image, applied = apply_window(raw.image, chosen)
+    return LoadedSource(image, raw.labels, raw.is_volume, raw.modality, raw.spacing_mm, raw.axes, applied, raw.notes)
 
 
-# --- one case --------------------------------------------------------------------------------------------------------
+# --- one case ----------------------------------------------------------------------------------------------
 
 
 def case_name(source: Source, loaded: LoadedSource) -> str:
-    """Give the challenge's name: dimension, modality, then the data set and the case in letters that any system takes."""
+    """Give the challenge's name: dimension, modality, data set and case, in letters that any system takes."""
     token = _NAME_IN_FILES.get(loaded.modality, loaded.modality)
     identity = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{Path(source.dataset).name}_{source.case}").strip("_")
     return f"{'3D' if loaded.is_volume else '2D'}Box_{token}_{identity}"
 
 
 def boxes_for(
-    objects: Sequence[ObjectMask], *, is_volume: bool, size_hw: tuple[int, int], margin: int, random: np.random.Generator
+    objects: Sequence[ObjectMask],
+    *,
+    is_volume: bool,
+    size_hw: tuple[int, int],
+    margin: int,
+    random: np.random.Generator,
 ) -> list[Box] | list[VolumeBox]:
     """Give the prompt of every object, in the same order: tight, then loosened by the random margin."""
     if not is_volume:
@@ -176,29 +233,28 @@ class CaseRecord:
 
 
 def make_case(source: Source, out: Path, settings: CaseSettings) -> CaseRecord:
-    """Write one case and its reference; a source that gives none is recorded with the reason, never raised."""
+    """Write one case and its reference; a source that gives none is recorded with the reason, not raised."""
     try:
         loaded = load_source(source, window=settings.window)
-        objects, drops = objects_of(
-            loaded.labels, source.labels, rule=settings.specks, spacing_mm=loaded.spacing_mm
-        )
+        objects, drops = objects_of(loaded.labels, source.labels, rule=settings.specks, spacing_mm=loaded.spacing_mm)
         if not objects:
             reason = "every object is smaller than a speck" if drops.objects else "the label map is empty"
             return CaseRecord(source.name, "", source.group, source.split, f"no object: {reason}", _drops_record(drops))
         name = case_name(source, loaded)
         size_hw = (loaded.labels.shape[-2], loaded.labels.shape[-1])
         boxes = boxes_for(
-            objects, is_volume=loaded.is_volume, size_hw=size_hw, margin=settings.box_margin,
+            objects,
+            is_volume=loaded.is_volume,
+            size_hw=size_hw,
+            margin=settings.box_margin,
             random=settings.random_for(name),
-        )  # fmt: skip
+        )
         image = loaded.image
         if not loaded.is_volume and image.ndim == 2:
             image = np.repeat(image[:, :, None], 3, axis=2)  # the challenge's images always have three channels
         file_name = f"{name}.npz"
         # The reference goes first: a case in inputs/ is then never without one.
-        write_reference(
-            out / REFERENCES / file_name, paint(objects, loaded.labels.shape), spacing_mm=loaded.spacing_mm
-        )
+        write_reference(out / REFERENCES / file_name, paint(objects, loaded.labels.shape), spacing_mm=loaded.spacing_mm)
         write_case(out / INPUTS / file_name, image=image, boxes=boxes, spacing_mm=loaded.spacing_mm)
         details = _details(loaded, objects, drops)
     except GraySamError as error:
@@ -222,7 +278,7 @@ def _drops_record(drops: Drops) -> dict[str, Any]:
     return {"dropped": asdict(drops)}
 
 
-# --- many cases ------------------------------------------------------------------------------------------------------
+# --- many cases --------------------------------------------------------------------------------------------
 
 
 def select(
@@ -233,10 +289,10 @@ def select(
     seed: int = 0,
     datasets: str = "*",
 ) -> list[Source]:
-    """Choose sources: those of a split and of data sets whose name fits a pattern, and at most `limit` of a kind.
+    """Choose sources of a split, of data sets whose name fits a pattern, and at most `limit` of a kind.
 
-    A kind is a modality and dimension; its share is drawn at random, in turn from each of its data sets, so that a small
-    share still shows many of them. The result keeps the order of `sources`.
+    A kind is a modality and dimension; its share is drawn at random, in turn from each of its data sets, so
+    that a small share still shows many of them. The result keeps the order of `sources`.
     """
     chosen = [
         source for source in sources if (not split or source.split == split) and fnmatch(source.dataset, datasets)
@@ -256,7 +312,7 @@ def select(
 def _in_turn(sources: Sequence[Source], random: np.random.Generator) -> list[Source]:
     """Give the sources so that data sets take turns, both in random order."""
     ranks: dict[str, int] = defaultdict(int)
-    placed = []
+    placed: list[tuple[int, int, Source]] = []
     for place in random.permutation(len(sources)):
         source = sources[int(place)]
         placed.append((ranks[source.dataset], len(placed), source))
@@ -278,7 +334,7 @@ def _run(job: _Job) -> CaseRecord:
 def make_cases(
     sources: Sequence[Source], out: Path, settings: CaseSettings, *, workers: int, overwrite: bool = False
 ) -> Iterator[CaseRecord]:
-    """Write the cases of all sources into `out` and yield a record of each, also of those that were there already.
+    """Write the cases of all sources into `out`; yield a record of each, also of those already there.
 
     Raises:
         PrepareError: `out` holds cases made with other settings, or two sources would make the same file.
@@ -323,7 +379,7 @@ def _is_there(out: Path, record: CaseRecord) -> bool:
 
 
 def _read_manifest(out: Path, header: dict[str, Any]) -> dict[str, CaseRecord]:
-    """Give the records of an earlier run by source; a line that was cut off in writing is as if it were not there."""
+    """Give the records of an earlier run by source; a line that was cut off in writing does not count."""
     path = out / MANIFEST
     if not path.is_file():
         return {}

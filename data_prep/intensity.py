@@ -1,11 +1,13 @@
 """Bring intensities to 0..255 as the challenge's preparation scripts did, and say which window was used.
 
-Facts (the organisers' `utils/README.md` and `pre_CT_MR.py`): CT by level and width, soft tissue 40/400, chest -600/1500,
-brain 40/80; MR, ultrasound, mammography and OCT cut at the 0.5 and 99.5 percentile of the foreground, background kept 0;
-colour images left alone while they are within 0..255. Results are cut off to whole numbers, not rounded, as theirs.
+Facts (the organisers' `utils/README.md` and `pre_CT_MR.py`): CT by level and width, soft tissue 40/400, chest
+-600/1500, brain 40/80; MR, ultrasound, mammography and OCT cut at the 0.5 and 99.5 percentile of the
+foreground, background kept 0; colour images left alone while they are within 0..255. Results are cut off to
+whole numbers, not rounded, as theirs.
 
-Decided here: the bone window 400/1800 (the organisers name none; radiology's usual), SUV 0 to 10 for PET, and that a
-window's ends map to 0 and 255 even if the volume does not reach them (their script stretches what is there).
+Decided here: the bone window 400/1800 (the organisers name none; radiology's usual), SUV 0 to 10 for PET, and
+that a window's ends map to 0 and 255 even if the volume does not reach them (their script stretches what is
+there).
 """
 
 from __future__ import annotations

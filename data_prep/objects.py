@@ -7,8 +7,8 @@ What is one object is told by `dataset.json`'s field `labels`:
 * "instances": each number is one object; told apart from classes because the numbers mean nothing.
 * "nested": number k lies inside k - 1; the objects are {1 or higher}, {2 or higher}, ...
 
-Objects come in painting order: where two overlap (nested), the later one lies on top in a label map, and a predictor
-whose later boxes win makes the same map.
+Objects come in painting order: where two overlap (nested), the later one lies on top in a label map, and a
+predictor whose later boxes win makes the same map.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from graysam.geometry import Box, VolumeBox, box_around
 LabelKind = Literal["classes", "components", "instances", "nested"]
 LABEL_KINDS: tuple[LabelKind, ...] = get_args(LabelKind)
 
-# The challenge's boxes are off by 0..5 pixels of a 256-pixel image on each side, outwards (its training script).
+# The challenge's boxes are off by 0..5 pixels of a 256-pixel image on each side, outwards (its training
+# script).
 MARGIN_SCALE_PX = 256
 
 
@@ -39,8 +40,9 @@ class SpeckRule:
     Attributes:
         voxels: smallest piece of a volume.
         pixels: smallest piece of an image.
-        slice_pixels: smallest piece of a volume within one slice; 0 leaves slices alone. The challenge cleans slices
-            too: a prompt is drawn on slices, and a few pixels there are a matter of finding, not of outlining.
+        slice_pixels: smallest piece of a volume within one slice; 0 leaves slices alone. The challenge cleans
+            slices too: a prompt is drawn on slices, and a few pixels there are a matter of finding, not of
+                outlining.
         volume_mm3: if given, used for volumes instead of `voxels`.
         area_mm2: if given, used for slices of volumes instead of `slice_pixels`.
     """
@@ -137,14 +139,14 @@ def objects_of(
     for value, numbered in _numbered_layers(labels, kind):
         cleaned, dropped = _drop_specks(numbered, rule, spacing)
         drops += dropped
-        for number, window, mask in _cut_out(cleaned):
+        for window, mask in _cut_out(cleaned):
             own_value = value if value is not None else int(labels[window][mask][0])
             found.append(ObjectMask(own_value, window, mask))
     return tuple(found), drops
 
 
 def _numbered_layers(labels: NDArray[Any], kind: LabelKind) -> Iterator[tuple[int | None, NDArray[Any]]]:
-    """Yield maps in which each number is one object, with the source's number if all objects of the map share it."""
+    """Yield maps in which each number is one object, with the source's number where all of them share it."""
     if kind == "nested":
         for value in (int(value) for value in np.unique(labels) if value):
             yield value, (labels >= value).astype(np.uint8)
@@ -154,14 +156,14 @@ def _numbered_layers(labels: NDArray[Any], kind: LabelKind) -> Iterator[tuple[in
         yield None, labels
 
 
-def _connectivity(labels: NDArray[Any]) -> int:
+def _connectivity(labels: NDArray[Any]) -> Literal[8, 26]:
     return 26 if labels.ndim == 3 else 8
 
 
 def _drop_specks(
     numbered: NDArray[Any], rule: SpeckRule, spacing_mm: tuple[float, float, float]
 ) -> tuple[NDArray[Any], Drops]:
-    """Give the map without pieces that are too small: whole ones first, then (in volumes) those within a slice."""
+    """Give the map without pieces that are too small: whole ones first, then those of a slice."""
     is_volume = numbered.ndim == 3
     limit = rule.smallest_voxels(spacing_mm) if is_volume else rule.pixels
     cleaned, pieces, elements = _dust(numbered, limit)
@@ -179,7 +181,7 @@ def _drop_specks(
 
 
 def _dust(numbered: NDArray[Any], limit: int) -> tuple[NDArray[Any], int, int]:
-    """Give the map without connected pieces of fewer than `limit` elements, their number and their elements."""
+    """Give the map without connected pieces of fewer than `limit` elements, and their number and elements."""
     if limit <= 1:
         return numbered, 0, 0
     pieces = cc3d.connected_components(numbered, connectivity=_connectivity(numbered))
@@ -188,7 +190,11 @@ def _dust(numbered: NDArray[Any], limit: int) -> tuple[NDArray[Any], int, int]:
     small[0] = False  # background
     if not small.any():
         return numbered, 0, 0
-    return np.where(small[pieces], 0, numbered).astype(numbered.dtype), int(small.sum()), int(sizes[small].sum())
+    return (
+        np.where(small[pieces], 0, numbered).astype(numbered.dtype),
+        int(small.sum()),
+        int(sizes[small].sum()),
+    )
 
 
 def _sizes_of(numbered: NDArray[Any]) -> NDArray[np.int64]:
@@ -201,15 +207,15 @@ def _count_values(numbered: NDArray[Any]) -> int:
     return int(np.count_nonzero(_sizes_of(numbered)[1:]))
 
 
-def _cut_out(numbered: NDArray[Any]) -> Iterator[tuple[int, tuple[slice, ...], NDArray[np.bool_]]]:
-    """Yield (number, window, mask) of every number, in rising order."""
+def _cut_out(numbered: NDArray[Any]) -> Iterator[tuple[tuple[slice, ...], NDArray[np.bool_]]]:
+    """Yield (window, mask) of every number, in rising order."""
     if not numbered.any():
         return
     statistics = cc3d.statistics(np.ascontiguousarray(numbered))
     windows = statistics["bounding_boxes"]
     for number in (int(number) for number in np.flatnonzero(statistics["voxel_counts"]) if number):
         window = tuple(slice(int(part.start), int(part.stop)) for part in windows[number])
-        yield number, window, numbered[window] == number
+        yield window, numbered[window] == number
 
 
 def paint(objects: Sequence[ObjectMask], shape: tuple[int, ...]) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -220,7 +226,7 @@ def paint(objects: Sequence[ObjectMask], shape: tuple[int, ...]) -> NDArray[np.u
     return labels
 
 
-# --- boxes -----------------------------------------------------------------------------------------------------------
+# --- boxes -------------------------------------------------------------------------------------------------
 
 
 def image_box(found: ObjectMask) -> Box:
@@ -232,8 +238,8 @@ def image_box(found: ObjectMask) -> Box:
 def volume_box(found: ObjectMask) -> VolumeBox:
     """Give the tight box on the middle slice, and the closed range of slices.
 
-    The middle is (z_min + z_max) // 2. Where the object leaves it out (a ring on edge, two pieces), the nearest slice
-    that has the object is taken, the lower one of two.
+    The middle is (z_min + z_max) // 2. Where the object leaves it out (a ring on edge, two pieces), the
+    nearest slice that has the object is taken, the lower one of two.
     """
     depth, rows, columns = found.window
     middle = (found.mask.shape[0] - 1) // 2
@@ -241,9 +247,7 @@ def volume_box(found: ObjectMask) -> VolumeBox:
     nearest = int(filled[np.argmin(np.abs(filled - middle))])
     box = box_around(found.mask[nearest])
     assert box is not None
-    shifted = Box(
-        box.x_min + columns.start, box.y_min + rows.start, box.x_max + columns.start, box.y_max + rows.start
-    )
+    shifted = Box(box.x_min + columns.start, box.y_min + rows.start, box.x_max + columns.start, box.y_max + rows.start)
     return VolumeBox(shifted, int(depth.start), int(depth.stop - 1))
 
 

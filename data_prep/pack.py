@@ -1,103 +1,164 @@
-"""Pack a tree of images and masks (`<Modality>/<data set>/...`, index.csv, dataset.json) into one training store."""
+"""Pack sources into one training store (graysam/store.py): encoded slices, and objects as run lengths.
+
+Images and labelled slices go in as they are, at the scale of the source, through the same windows as the
+cases. Objects
+are those of the slice: a class is one object of the slice even if the volume has more of it elsewhere.
+"""
 
 from __future__ import annotations
 
-import argparse
-import csv
-import json
-import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import cc3d
-import cv2
-import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.convert import LoadedSource, load_source
+from data_prep.objects import Drops, ObjectMask, SpeckRule, objects_of
+from data_prep.parallel import run_jobs
+from data_prep.readers import LOSSY_SUFFIXES, suffix_of
+from data_prep.sources import Source
+from graysam.errors import GraySamError
 from graysam.store import StoreWriter, encode_image, encode_runs
 
-SMALLEST_OBJECT_PX = 10  # the challenge's own limit for 2D
+Codec = Literal["png", "jpeg"]
 
 
-def objects_of(labels: NDArray[np.integer], kind: str) -> list[NDArray[np.bool_]]:
-    """Turn a (H, W) label map into object masks, as dataset.json's `labels` field says; specks are dropped."""
-    values = [int(value) for value in np.unique(labels) if value]
-    if kind == "nested":
-        masks = [labels > 0, labels == 2]
-    elif kind == "components":
-        parts = cc3d.connected_components(labels, connectivity=8)
-        masks = [parts == number for number in range(1, int(parts.max()) + 1)]
-    else:
-        masks = [labels == value for value in values]
-    return [mask for mask in masks if mask.sum() >= SMALLEST_OBJECT_PX]
+@dataclass(frozen=True, eq=False)
+class LabelledSlice:
+    """A slice with its objects.
+
+    Attributes:
+        z: number of the slice, -1 for an image.
+        image: (H, W) or (H, W, 3) uint8.
+        objects: in painting order, cut out of the slice.
+    """
+
+    z: int
+    image: NDArray[np.uint8]
+    objects: tuple[ObjectMask, ...]
 
 
-def slices_of(folder: Path, case: str) -> Iterator[tuple[int, NDArray[np.uint8], NDArray[np.integer]]]:
-    """Yield (z, image, labels) of a case; z is -1 for a 2D image; slices without labels are left out."""
-    mask_path = folder / "masks" / f"{case}.png"
-    if mask_path.exists():
-        image = cv2.imread(str(next((folder / "images").glob(f"{case}.*"))), cv2.IMREAD_UNCHANGED)
-        labels = cv2.imread(str(mask_path), cv2.IMREAD_UNCHANGED)
-        yield -1, image if image.ndim == 2 else image[..., 2::-1], labels
-        return
-    volume = np.asarray(nibabel.load(folder / "volumes" / f"{case}_image.nii.gz").dataobj).transpose(2, 1, 0)
-    label_volume = np.asarray(nibabel.load(folder / "volumes" / f"{case}_label.nii.gz").dataobj).transpose(2, 1, 0)
-    low, high = np.percentile(volume, [0.0, 100.0])
-    scaled = np.clip((volume - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
-    for z in np.flatnonzero(label_volume.any(axis=(1, 2))):
-        yield int(z), scaled[z], label_volume[z].astype(np.int32)
+@dataclass(frozen=True)
+class PackSettings:
+    """How a store is made.
+
+    Attributes:
+        codec: "png" is exact; "jpeg" is several times smaller, and takes JPEG sources over byte for byte.
+        window: see `convert.CaseSettings`.
+        specks: which pieces are dropped; the limits for images hold for slices too.
+    """
+
+    codec: Codec = "png"
+    window: str = "auto"
+    specks: SpeckRule = field(default_factory=SpeckRule)
 
 
-def encode_case(job: tuple[Path, dict[str, str], str, str]) -> list[dict[str, Any]]:
-    """Give the arguments of `StoreWriter.add` for every slice of one case."""
-    folder, row, kind, codec = job
-    packed = []
-    for z, image, labels in slices_of(folder, row["case"]):
-        masks = objects_of(labels, kind)
-        if masks:
-            packed.append(
-                {
-                    "encoded_image": encode_image(np.ascontiguousarray(image), codec),  # type: ignore[arg-type]
-                    "objects": [encode_runs(mask) for mask in masks],
-                    "dataset": row["dataset"],
-                    "modality": row["dataset"].split("/")[0],
-                    "case": row["case"],
-                    "group": row["group"],
-                    "split": row["split"],
-                    "size_hw": image.shape[:2],
-                    "z": z,
-                }
-            )
-    return packed
+@dataclass(frozen=True, eq=False)
+class PackedSource:
+    """What a worker hands back for one source.
+
+    Attributes:
+        slices: arguments of `StoreWriter.add`, one set per slice.
+        drops: what was left out.
+        error: why there is nothing, "" when all went well.
+    """
+
+    slices: tuple[dict[str, Any], ...]
+    drops: Drops = field(default_factory=Drops)
+    error: str = ""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Pack every case of index.csv."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("source", type=Path, help="folder that holds index.csv")
-    parser.add_argument("out", type=Path, help="store to write")
-    parser.add_argument("--codec", choices=["png", "jpeg"], default="png")
-    parser.add_argument("--workers", type=int, default=2)
-    options = parser.parse_args(argv)
-    with (options.source / "index.csv").open() as source:
-        rows = list(csv.DictReader(source))
-    kinds = {
-        dataset: json.loads((options.source / dataset / "dataset.json").read_text())["labels"]
-        for dataset in {row["dataset"] for row in rows}
-    }
-    jobs = [(options.source / row["dataset"], row, kinds[row["dataset"]], options.codec) for row in rows]
-    count = 0
-    with ProcessPoolExecutor(options.workers) as pool, StoreWriter(options.out) as writer:
-        for packed in pool.map(encode_case, jobs, chunksize=16):
-            for arguments in packed:
+def labelled_slices(loaded: LoadedSource, source: Source, rule: SpeckRule) -> tuple[list[LabelledSlice], Drops]:
+    """Give every slice that has an object, in rising z, and what was dropped."""
+    if not loaded.is_volume:
+        objects, drops = objects_of(loaded.labels, source.labels, rule=rule)
+        return ([LabelledSlice(-1, loaded.image, objects)] if objects else []), drops
+    slices, total = [], Drops()
+    for z in (int(z) for z in np.flatnonzero(loaded.labels.any(axis=(1, 2)))):
+        objects, drops = objects_of(np.ascontiguousarray(loaded.labels[z]), source.labels, rule=rule)
+        total += drops
+        if objects:
+            slices.append(LabelledSlice(z, loaded.image[z], objects))
+    return slices, total
+
+
+def pack_source(source: Source, settings: PackSettings) -> PackedSource:
+    """Encode the slices of one source; a source that cannot be read gives an error, never raises one."""
+    try:
+        loaded = load_source(source, window=settings.window)
+        slices, drops = labelled_slices(loaded, source, settings.specks)
+        packed = tuple(
+            {
+                "encoded_image": _encode(part, source, loaded, settings.codec),
+                "objects": [encode_runs(found.in_full(part.image.shape[:2])) for found in part.objects],
+                "dataset": source.dataset,
+                "modality": loaded.modality,
+                "case": source.case,
+                "group": source.group,
+                "split": source.split,
+                "size_hw": part.image.shape[:2],
+                "z": part.z,
+            }
+            for part in slices
+        )
+    except GraySamError as error:
+        return PackedSource((), error=f"{source.name}: {error}")
+    return PackedSource(packed, drops)
+
+
+def _encode(part: LabelledSlice, source: Source, loaded: LoadedSource, codec: Codec) -> bytes:
+    is_jpeg = not loaded.is_volume and suffix_of(source.image) in LOSSY_SUFFIXES
+    if codec == "jpeg" and is_jpeg and loaded.window.kind == "as_is":
+        return source.image.read_bytes()  # encoding a JPEG again would only lose
+    return encode_image(np.ascontiguousarray(part.image), codec)
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    source: Source
+    settings: PackSettings
+
+
+def _run(job: _Job) -> PackedSource:
+    return pack_source(job.source, job.settings)
+
+
+@dataclass(frozen=True)
+class PackReport:
+    """What became of the sources.
+
+    Attributes:
+        slices, objects: how many the store holds.
+        drops: what was left out.
+        errors: one line per source that could not be used.
+    """
+
+    slices: int
+    objects: int
+    drops: Drops
+    errors: tuple[str, ...]
+
+
+def pack(sources: Sequence[Source], out: Path, settings: PackSettings, *, workers: int) -> PackReport:
+    """Write the store of all sources, each with a split; the file takes its name only when it is whole."""
+    slices = objects = 0
+    drops, errors = Drops(), []
+    jobs = [_Job(source, settings) for source in sources]
+    with StoreWriter(out) as writer:
+        for packed in _results(jobs, workers):
+            drops += packed.drops
+            if packed.error:
+                errors.append(packed.error)
+            for arguments in packed.slices:
                 writer.add(**arguments)
-                count += 1
-    print(f"{count} slices in {options.out}", file=sys.stderr)
-    return 0
+                slices += 1
+                objects += len(arguments["objects"])
+    return PackReport(slices, objects, drops, tuple(errors))
 
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+def _results(jobs: Sequence[_Job], workers: int) -> Iterator[PackedSource]:
+    for _, packed in run_jobs(_run, jobs, workers=workers, what="packed"):
+        yield packed

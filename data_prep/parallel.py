@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -19,7 +19,8 @@ Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 10.0
-# Few enough that a worker is not left with a long tail of large volumes, many enough that sending jobs costs nothing.
+# Few enough that a worker is not left with a long tail of large volumes, many enough that sending jobs costs
+# nothing.
 JOBS_AT_ONCE = 8
 
 
@@ -48,9 +49,10 @@ def run_jobs(
 def _prepare_worker() -> None:
     """Keep the libraries to one thread each: the processes already fill the cores."""
     import cv2
-    import SimpleITK as sitk
+    import SimpleITK
 
     cv2.setNumThreads(1)
+    sitk: Any = SimpleITK  # it ships with next to no types
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
 
 

@@ -1,12 +1,12 @@
 """Read what hospitals and public sets hand out: NIfTI, DICOM series, MHA, NRRD, and plain images.
 
-Volumes are read with SimpleITK: one library reads all four formats with the same geometry, sorts a DICOM series by
-position and applies its rescale slope; nibabel + pydicom would leave sorting, rescaling and two conventions of axes to
-us. pydicom is used for one thing that SimpleITK does not expose, the nested tags that turn PET counts into SUV. Plain
-images are read with OpenCV.
+Volumes are read with SimpleITK: one library reads all four formats with the same geometry, sorts a DICOM
+series by position and applies its rescale slope; nibabel + pydicom would leave sorting, rescaling and two
+conventions of axes to us. pydicom is used for one thing that SimpleITK does not expose, the nested tags that
+turn PET counts into SUV. Plain images are read with OpenCV.
 
-Arrays are (z, y, x) exactly as stored: nothing is flipped or resampled, so that a segmentation fits the file it came
-from, as in the challenge. `axes` says which way the stored axes point.
+Arrays are (z, y, x) exactly as stored: nothing is flipped or resampled, so that a segmentation fits the file
+it came from, as in the challenge. `axes` says which way the stored axes point.
 """
 
 from __future__ import annotations
@@ -15,14 +15,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import cv2
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK
 from numpy.typing import NDArray
 
 from graysam.errors import PrepareError
+
+sitk: Any = SimpleITK  # it ships with next to no types
+SitkImage: TypeAlias = Any
+DicomHeader: TypeAlias = Any  # pydicom.Dataset
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -31,8 +35,13 @@ LARGEST_LABEL = 65535
 
 Units = Literal["HU", "SUV", "Bq/ml", "unknown"]
 
-# A label map that was drawn on the image agrees with it to a fraction of a voxel; headers are often stored as float32.
+# A label map that was drawn on the image agrees with it to a fraction of a voxel; headers are often stored as
+# float32.
 GEOMETRY_TOLERANCE_VOXELS = 0.05
+
+
+class ShapeMismatchError(PrepareError):
+    """An image and its labels do not lie on one grid."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +51,8 @@ class Volume:
     Attributes:
         array: (D, H, W), any integer or float dtype; (1, H, W, 3) for a colour DICOM image.
         spacing_mm: distance of voxel centres along z, y, x.
-        axes: towards where x, y, z run as the index grows: letters of L(eft), R, P(osterior), A, S(uperior), I.
-            An oblique axis has the letter that is nearest.
+        axes: towards where x, y, z run as the index grows: letters of L(eft), R, P(osterior), A, S(uperior),
+            I. An oblique axis has the letter that is nearest.
         units: what a voxel's value means, as far as the file says.
         modality: what a DICOM header says ("CT", "PT", ...), else "".
         notes: what was decided while reading, in words.
@@ -69,18 +78,20 @@ def stem_of(path: Path) -> str:
     return path.name[: len(path.name) - len(suffix)] if suffix else path.name
 
 
-# --- plain images ----------------------------------------------------------------------------------------------------
+# --- plain images ------------------------------------------------------------------------------------------
 
 
 def read_image(path: Path) -> NDArray[Any]:
-    """Read PNG, JPEG, TIFF or BMP as (H, W) or (H, W, 3) RGB, of the file's own depth; transparency is dropped.
+    """Read PNG, JPEG, TIFF or BMP as (H, W) or (H, W, 3) RGB, in the file's own depth, without transparency.
 
     Raises:
         PrepareError: unreadable, empty, or a TIFF of several pages (its other pages would be lost silently).
     """
     pages = cv2.imcount(str(path)) if suffix_of(path) in (".tif", ".tiff") else 1
     if pages > 1:
-        raise PrepareError(f"{path.name}: {pages} pages in one TIFF; save it as a volume (NIfTI, NRRD) or one file each.")
+        raise PrepareError(
+            f"{path.name}: {pages} pages in one TIFF; save it as a volume (NIfTI, NRRD) or one file each."
+        )
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if image is None or image.size == 0:
         raise PrepareError(f"{path.name}: no readable image; copy the file again or save it anew as PNG.")
@@ -100,7 +111,9 @@ def read_mask(path: Path) -> NDArray[Any]:
     mask = read_image(path)
     if mask.ndim == 3:
         if not (np.array_equal(mask[..., 0], mask[..., 1]) and np.array_equal(mask[..., 0], mask[..., 2])):
-            raise PrepareError(f"{path.name}: a mask in colours; save it with one channel whose numbers are the labels.")
+            raise PrepareError(
+                f"{path.name}: a mask in colours; save it with one channel whose numbers are the labels."
+            )
         mask = np.ascontiguousarray(mask[..., 0])
     if suffix_of(path) in LOSSY_SUFFIXES:
         return (mask >= 128).astype(np.uint8)
@@ -126,14 +139,15 @@ def check_labels(labels: NDArray[Any], name: str) -> NDArray[Any]:
     return labels.astype(np.uint8 if high <= 255 else np.uint16)
 
 
-# --- volumes ---------------------------------------------------------------------------------------------------------
+# --- volumes -----------------------------------------------------------------------------------------------
 
 
 def read_volume(path: Path) -> Volume:
     """Read a volume file, or a folder that holds one DICOM series.
 
     Raises:
-        PrepareError: unreadable, not three-dimensional, without voxels, not finite, or several series in the folder.
+        PrepareError: unreadable, not three-dimensional, without voxels, not finite, or several series in the
+        folder.
     """
     if path.is_dir():
         return _read_dicom(path)
@@ -143,11 +157,13 @@ def read_volume(path: Path) -> Volume:
 def read_label_volume(path: Path, image_path: Path) -> tuple[NDArray[Any], tuple[str, ...]]:
     """Read the label map of an image, in the image's own voxel order, with notes on what had to be done.
 
-    A label map stored with flipped or swapped axes is brought to the image's order when its geometry then agrees. If
-    only the shape agrees (many tools lose the header), it is taken voxel by voxel and a note says so.
+    A label map stored with flipped or swapped axes is brought to the image's order when its geometry then
+    agrees. If only the shape agrees (many tools lose the header), it is taken voxel by voxel and a note says
+    so.
 
     Raises:
-        PrepareError: unreadable, or of another shape.
+        ShapeMismatchError: of another shape.
+        PrepareError: unreadable.
     """
     image = _dicom_image(image_path)[0] if image_path.is_dir() else _read_sitk(image_path, header_only=True)
     label = _read_sitk(path)
@@ -160,21 +176,21 @@ def read_label_volume(path: Path, image_path: Path) -> tuple[NDArray[Any], tuple
     if label.GetSize() == image.GetSize():
         note = "labels and image have the same shape but another place or spacing; taken voxel by voxel"
         return check_labels(sitk.GetArrayFromImage(label), path.name), (note,)
-    raise PrepareError(
-        f"{path.name}: wanted the image's shape {image.GetSize()[::-1]} (z, y, x), got {label.GetSize()[::-1]}; "
-        "resample the labels onto the image without smoothing."
+    raise ShapeMismatchError(
+        f"{path.name}: wanted the image's shape {image.GetSize()[::-1]} (z, y, x), "
+        f"got {label.GetSize()[::-1]}; resample the labels onto the image without smoothing."
     )
 
 
-def axes_of(image: sitk.Image) -> str:
+def axes_of(image: SitkImage) -> str:
     """Give the letters towards which x, y, z run; see `Volume.axes`."""
     return str(sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(image.GetDirection()))
 
 
-def _read_sitk(path: Path, *, header_only: bool = False) -> Any:
+def _read_sitk(path: Path, *, header_only: bool = False) -> SitkImage:
     try:
         if not header_only:
-            image = sitk.ReadImage(str(path))
+            image: SitkImage = sitk.ReadImage(str(path))
         else:
             reader = sitk.ImageFileReader()
             reader.SetFileName(str(path))
@@ -191,16 +207,16 @@ def _read_sitk(path: Path, *, header_only: bool = False) -> Any:
 
 
 class _HeaderOnly:
-    """The geometry that a SimpleITK reader found, under the names that an image has; saves decoding the voxels twice."""
+    """The geometry that a SimpleITK reader found, under the names that an image has; voxels stay unread."""
 
-    def __init__(self, reader: sitk.ImageFileReader) -> None:
+    def __init__(self, reader: SitkImage) -> None:
         self.GetSize = reader.GetSize
         self.GetSpacing = reader.GetSpacing
         self.GetOrigin = reader.GetOrigin
         self.GetDirection = reader.GetDirection
 
 
-def _volume_from(image: sitk.Image, name: str, *, units: Units = "unknown") -> Volume:
+def _volume_from(image: SitkImage, name: str, *, units: Units = "unknown") -> Volume:
     array = sitk.GetArrayFromImage(image)
     if array.size == 0:
         raise PrepareError(f"{name}: the volume has no voxels.")
@@ -210,16 +226,16 @@ def _volume_from(image: sitk.Image, name: str, *, units: Units = "unknown") -> V
     return Volume(array, (spacing[2], spacing[1], spacing[0]), axes_of(image), units)
 
 
-def _geometry_gap(first: Any, second: Any) -> float:
+def _geometry_gap(first: SitkImage, second: SitkImage) -> float:
     """Give how far apart the corners of two grids lie, in voxels of the second; infinite for other sizes."""
     if first.GetSize() != second.GetSize():
         return float("inf")
     corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]) * (np.array(second.GetSize()) - 1)
-    gaps = [np.abs(_place(first, corner) - _place(second, corner)).max() for corner in corners]
-    return float(max(gaps)) / min(second.GetSpacing())
+    gaps = [float(np.abs(_place(first, corner) - _place(second, corner)).max()) for corner in corners]
+    return max(gaps) / float(min(second.GetSpacing()))
 
 
-def _place(image: Any, index: NDArray[Any]) -> NDArray[np.float64]:
+def _place(image: SitkImage, index: NDArray[Any]) -> NDArray[np.float64]:
     direction = np.array(image.GetDirection()).reshape(3, 3)
     place: NDArray[np.float64] = np.array(image.GetOrigin()) + direction @ (index * np.array(image.GetSpacing()))
     return place
@@ -230,7 +246,7 @@ def _last_line(error: BaseException) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
-# --- DICOM -----------------------------------------------------------------------------------------------------------
+# --- DICOM -------------------------------------------------------------------------------------------------
 
 
 def dicom_series(folder: Path) -> tuple[str, ...]:
@@ -243,7 +259,7 @@ def dicom_series(folder: Path) -> tuple[str, ...]:
         sitk.ProcessObject.SetGlobalWarningDisplay(was_shown)
 
 
-def _dicom_image(folder: Path) -> tuple[sitk.Image, Sequence[str]]:
+def _dicom_image(folder: Path) -> tuple[SitkImage, Sequence[str]]:
     found = dicom_series(folder)
     if not found:
         raise PrepareError(f"{folder.name}: no DICOM series in this folder.")
@@ -286,8 +302,8 @@ def _read_dicom(folder: Path) -> Volume:
     return Volume(array, volume.spacing_mm, volume.axes, units, modality, tuple(notes))
 
 
-def _uneven_gap_mm(headers: Sequence[Any]) -> float | None:
-    """Give by how much the distances between slices differ, None when they are even within 0.1 mm or unknown."""
+def _uneven_gap_mm(headers: Sequence[DicomHeader]) -> float | None:
+    """Give by how much the distances between slices differ; None when within 0.1 mm, or unknown."""
     if len(headers) < 3 or any("ImagePositionPatient" not in h or "ImageOrientationPatient" not in h for h in headers):
         return None
     orientation = np.array(headers[0].ImageOrientationPatient, float)
@@ -297,11 +313,11 @@ def _uneven_gap_mm(headers: Sequence[Any]) -> float | None:
     return spread if spread > 0.1 else None
 
 
-def suv_factor(header: Any) -> float | None:
-    """Give what a PET voxel in Bq/ml is multiplied with to give SUV by body weight; None when a tag is missing.
+def suv_factor(header: DicomHeader) -> float | None:
+    """Give the factor that turns a PET voxel in Bq/ml into SUV by body weight; None when a tag is missing.
 
-    SUV = activity / (injected dose, decayed to the start of the scan, / body weight in g), as in the QIBA profile's
-    vendor-neutral recipe; the scan's start is the earlier of series and acquisition time.
+    SUV = activity / (injected dose, decayed to the start of the scan, / body weight in g), as in the QIBA
+    profile's vendor-neutral recipe; the scan's start is the earlier of series and acquisition time.
     """
     units = header.get("Units", "")
     if units == "GML":  # already SUV by body weight
@@ -311,7 +327,10 @@ def suv_factor(header: Any) -> float | None:
     if units != "BQML" or not sequence or weight_kg <= 0:
         return None
     drug = sequence[0]
-    dose_bq, half_life_s = float(drug.get("RadionuclideTotalDose") or 0), float(drug.get("RadionuclideHalfLife") or 0)
+    dose_bq, half_life_s = (
+        float(drug.get("RadionuclideTotalDose") or 0),
+        float(drug.get("RadionuclideHalfLife") or 0),
+    )
     if dose_bq <= 0 or half_life_s <= 0:
         return None
     if header.get("DecayCorrection") == "ADMIN":  # counts are already those of the time of injection
@@ -328,7 +347,7 @@ def suv_factor(header: Any) -> float | None:
     return float(weight_kg * 1000 / decayed_bq)
 
 
-def _clock(value: Any) -> datetime | None:
+def _clock(value: object) -> datetime | None:
     """Read DICOM's HHMMSS.ffffff; None for anything else."""
     text = str(value or "").split(".")[0].strip()
     try:

@@ -2,13 +2,14 @@
 
 A *data set* is a folder with one of these:
 
-* `images/` beside `masks/` (or imgs, imagesTr, ... beside labels, labelsTr, gts, ...): pairs share their name, after
-  `_0000`, `_image`, `_mask` and the like are taken off;
-* `volumes/`, or the folder itself, with `x_image.nii.gz` beside `x_label.nii.gz` (or x.png beside x_mask.png);
+* `images/` beside `masks/` (or imgs, imagesTr, ... beside labels, labelsTr, gts, ...): pairs share their
+  name, after `_0000`, `_image`, `_mask` and the like are taken off;
+* `volumes/`, or the folder itself, with `x_image.nii.gz` beside `x_label.nii.gz` (or x.png beside
+  x_mask.png);
 * DICOM: a folder per series, with its labels as a volume file of the folder's name.
 
-`dataset.json` beside them may state `modality` and `labels` (see objects.py). `index.csv` in the root, or up to two folders
-above it, has the columns dataset, case, group, split.
+`dataset.json` beside them may state `modality` and `labels` (see objects.py). `index.csv` in the root, or up
+to two folders above it, has the columns dataset, case, group, split.
 """
 
 from __future__ import annotations
@@ -148,22 +149,31 @@ def find_sources(root: Path, assumptions: Assumptions | None = None) -> Inventor
             row = index.get(key)
             if index and row is None:
                 findings.report(
-                    "warning", "not in index.csv", source.image, "the case has no line in index.csv",
+                    "warning",
+                    "not in index.csv",
+                    source.image,
+                    "the case has no line in index.csv",
                     "Add it with its group and split; until then it is its own group and in no split.",
-                )  # fmt: skip
+                )
             findings.sources.append(_with_index(source, row))
     present = {dataset for dataset, _ in seen}
     for dataset, case in index:
         if (dataset, case) not in seen and (root == anchor or dataset in present):
             findings.report(
-                "error", "missing", anchor / dataset / case, "index.csv names this case, but no image and label pair is there",
+                "error",
+                "missing",
+                anchor / dataset / case,
+                "index.csv names this case, but no image and label pair is there",
                 "Restore the files or take the line out.",
-            )  # fmt: skip
+            )
     if not findings.sources and not findings.problems:
         findings.report(
-            "error", "nothing found", root, "no image with a label map below this folder",
-            "Wanted images/ beside masks/, or x_image.nii.gz beside x_label.nii.gz; see the head of data_prep/sources.py.",
-        )  # fmt: skip
+            "error",
+            "nothing found",
+            root,
+            "no image with a label map below this folder",
+            "Wanted images/ beside masks/, or x_image.nii.gz beside x_label.nii.gz (data_prep/sources.py).",
+        )
     return Inventory(root, tuple(findings.sources), tuple(findings.problems))
 
 
@@ -202,7 +212,7 @@ def _dataset_folders(folder: Path) -> Iterator[Path]:
             yield from _dataset_folders(entry)
 
 
-# --- one data set ----------------------------------------------------------------------------------------------------
+# --- one data set ------------------------------------------------------------------------------------------
 
 
 def _sources_in(folder: Path, dataset: str, assumptions: Assumptions, findings: _Findings) -> Iterator[Source]:
@@ -211,15 +221,21 @@ def _sources_in(folder: Path, dataset: str, assumptions: Assumptions, findings: 
     labels = facts.get("labels", assumptions.labels)
     if labels is not None and labels not in LABEL_KINDS:
         findings.report(
-            "error", "labels field", folder / DATASET_NAME, f"labels {labels!r} is none of {', '.join(LABEL_KINDS)}",
+            "error",
+            "labels field",
+            folder / DATASET_NAME,
+            f"labels {labels!r} is none of {', '.join(LABEL_KINDS)}",
             "Correct the field.",
-        )  # fmt: skip
+        )
         return
     if labels is None:
         findings.report(
-            "warning", "labels not stated", folder, "nothing says what one object is; each number is taken as one",
-            "Write dataset.json with \"labels\", or give --labels classes | components | instances | nested.",
-        )  # fmt: skip
+            "warning",
+            "labels not stated",
+            folder,
+            "nothing says what one object is; each number is taken as one",
+            'Write dataset.json with "labels", or give --labels classes | components | instances | nested.',
+        )
         labels = "classes"
     images, masks = _collect(folder, findings)
     for case in sorted(images.keys() | masks.keys()):
@@ -229,15 +245,26 @@ def _sources_in(folder: Path, dataset: str, assumptions: Assumptions, findings: 
         image, mask = pair
         if not modality and not image.is_dir():
             findings.report(
-                "error", "modality unknown", image, "neither dataset.json nor a folder's name tells the modality",
-                "Write dataset.json with \"modality\", or give --modality.",
-            )  # fmt: skip
+                "error",
+                "modality unknown",
+                image,
+                "neither dataset.json nor a folder's name tells the modality",
+                'Write dataset.json with "modality", or give --modality.',
+            )
             continue
         is_volume = image.is_dir() or suffix_of(image) in VOLUME_SUFFIXES
         yield Source(
-            dataset, case, case, "", modality, cast("LabelKind", labels), image, mask, is_volume,
+            dataset,
+            case,
+            case,
+            "",
+            modality,
+            cast("LabelKind", labels),
+            image,
+            mask,
+            is_volume,
             window=str(facts.get("window", "")),
-        )  # fmt: skip
+        )
 
 
 def _read_facts(folder: Path, findings: _Findings) -> dict[str, Any]:
@@ -305,9 +332,12 @@ def _data_entries(folder: Path, findings: _Findings) -> Iterator[Path]:
             yield entry
         elif suffix not in (".raw", ".zraw"):  # the voxels of an .mhd or .nhdr beside it
             findings.report(
-                "warning", "wrong suffix", entry, f"{suffix or 'no suffix'!r} is no format that is read here",
+                "warning",
+                "wrong suffix",
+                entry,
+                f"{suffix or 'no suffix'!r} is no format that is read here",
                 _suffix_remedy(suffix),
-            )  # fmt: skip
+            )
 
 
 def _suffix_remedy(suffix: str) -> str:
@@ -324,19 +354,27 @@ def _pair(case: str, images: Sequence[Path], masks: Sequence[Path], findings: _F
         return images[0], masks[0]
     if not masks:
         findings.report(
-            "error", "image without labels", images[0], "no label map of this name",
+            "error",
+            "image without labels",
+            images[0],
+            "no label map of this name",
             f"Wanted {case} with a suffix for labels beside it or in the folder for labels.",
-        )  # fmt: skip
+        )
     elif not images:
         findings.report(
-            "error", "labels without image", masks[0], "no image of this name",
+            "error",
+            "labels without image",
+            masks[0],
+            "no image of this name",
             f"Wanted {case} in the folder for images.",
-        )  # fmt: skip
+        )
     else:
         several = images if len(images) > 1 else masks
         findings.report(
-            "error", "several files of one name", several[0],
+            "error",
+            "several files of one name",
+            several[0],
             f"{len(images)} images and {len(masks)} label maps are called {case}",
             "Keep one of each, or join the masks of one image into one label map.",
-        )  # fmt: skip
+        )
     return None
