@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -69,7 +70,7 @@ def box_around(mask: NDArray[np.bool_]) -> Box | None:
     return Box(float(columns[0]), float(rows[0]), float(columns[-1]), float(rows[-1]))
 
 
-def resample(image: NDArray[np.generic], size_hw: tuple[int, int]) -> NDArray[np.generic]:
+def resample(image: NDArray[Any], size_hw: tuple[int, int]) -> NDArray[Any]:
     """Resize (H, W) or (H, W, C): area averages along an axis that shrinks, linear along one that grows.
 
     OpenCV's area method silently turns into plain linear sampling, which aliases, as soon as one of the two axes
@@ -112,11 +113,11 @@ class CanvasFit:
         content_hw = max(1, math.floor(height * scale + 0.5)), max(1, math.floor(width * scale + 0.5))
         return cls((height, width), canvas, content_hw, scale)
 
-    def to_content(self, image: NDArray[np.generic]) -> NDArray[np.generic]:
+    def to_content(self, image: NDArray[Any]) -> NDArray[Any]:
         """Resize a slice to `content_hw`, without the padding."""
         return resample(image, self.content_hw)
 
-    def pad(self, content: NDArray[np.generic]) -> NDArray[np.generic]:
+    def pad(self, content: NDArray[Any]) -> NDArray[Any]:
         """Lay (h, w[, C]) content on a canvas of zeros, at the top left."""
         padded = np.zeros((self.canvas, self.canvas, *content.shape[2:]), content.dtype)
         padded[: content.shape[0], : content.shape[1]] = content
@@ -131,9 +132,10 @@ class CanvasFit:
 
         A grid coarser or finer than the canvas is first brought to the canvas's own size, as SAM does.
         """
-        if logits_canvas.shape[0] != self.canvas:
-            logits_canvas = cv2.resize(logits_canvas, (self.canvas, self.canvas), interpolation=cv2.INTER_LINEAR)
-        content = logits_canvas[: self.content_hw[0], : self.content_hw[1]]
+        square: NDArray[Any] = logits_canvas
+        if square.shape[0] != self.canvas:
+            square = cv2.resize(square, (self.canvas, self.canvas), interpolation=cv2.INTER_LINEAR)
+        content = square[: self.content_hw[0], : self.content_hw[1]]
         return resample(content, self.size_hw).astype(np.float32, copy=False)
 
 
@@ -188,7 +190,7 @@ class BoxView:
             slice(left - self.x_start, right - self.x_start),
         )
 
-    def sample(self, image: NDArray[np.generic]) -> NDArray[np.generic]:
+    def sample(self, image: NDArray[Any]) -> NDArray[Any]:
         """Give what lies under the view, (grid, grid[, C]) of the image's dtype; zero beyond the image's border."""
         rows, columns, window_rows, window_columns = self._inside()
         if (rows.stop - rows.start, columns.stop - columns.start) == self.window_hw:

@@ -15,7 +15,6 @@ background; so an empty object is one run, and objects of one slice may overlap.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -148,7 +147,16 @@ class StoreWriter:
             self._body.write(runs.astype("<u4").tobytes())
         self._entries.append(
             StoreEntry(
-                dataset, modality, case, group, split, z, size_hw, image_offset, len(encoded_image), tuple(places)
+                dataset,
+                modality,
+                case,
+                group,
+                split,
+                z,
+                size_hw,
+                image_offset,
+                len(encoded_image),
+                tuple(places),
             )
         )
 
@@ -188,7 +196,7 @@ class PackedStore:
 
     def encoded_image(self, entry: StoreEntry) -> memoryview:
         """Give the slice's encoded bytes."""
-        return memoryview(self._body[entry.image_offset : entry.image_offset + entry.image_bytes])
+        return self._body[entry.image_offset : entry.image_offset + entry.image_bytes].data
 
     def object_runs(self, entry: StoreEntry) -> list[NDArray[np.uint32]]:
         """Give the run lengths of every object of the slice."""
@@ -256,7 +264,7 @@ def join_files(pieces: Sequence[Path], path: Path) -> None:
     with part.open("wb") as out:
         for piece in sorted(pieces):
             out.write(piece.read_bytes())
-    os.replace(part, path)
+    part.replace(path)
 
 
 def _chunks(source: BinaryIO, size: int) -> Iterator[bytes]:

@@ -2,8 +2,8 @@
 
 A box says where the object lies and how large it is; so the decoder looks at a square grid laid over the enlarged box
 (`geometry.BoxView`). A nucleus of 20 pixels in an image of 2,000 then fills as much of the grid as a liver, and its
-contour is as sharp. Three things are stacked on the grid: the image at its original resolution, maps that tell where the
-box is, and, on the coarser levels, the encoder's embedding of the whole slice, sampled under the grid.
+contour is as sharp. Three things are stacked on the grid: the image at its original resolution, maps that tell where
+the box is, and, on the coarser levels, the encoder's embedding of the whole slice, sampled under the grid.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class BoxDecoder(nn.Module):
         Returns:
             logits (N, G, G), above 0 where the object is; predicted IoU (N,) in [0, 1].
         """
-        # Each 2x2 block of the view becomes channels of one cell: no detail is lost, and no layer works on the full grid.
+        # Each 2x2 block of the view becomes channels of one cell: no detail is lost, no layer works on the full grid.
         image = functional.pixel_unshuffle(image_maps(detail), 2)
         geometry = geometry_maps(box_in_view, view_in_canvas, self.cells // 2)
         maps = torch.cat([image, geometry], dim=1).contiguous(memory_format=torch.channels_last)

@@ -1,15 +1,14 @@
 """The small image encoder: plain 3x3 convolutions and a feature pyramid, made for CPUs.
 
 Plain convolutions run near the arithmetic peak of a CPU, in training as well as in int8; depthwise ones and attention
-do not. The encoder only supplies context (what surrounds the object, at an eighth of the canvas): contours come from the
-box-frame decoder, which sees the image itself.
+do not. The encoder only supplies context (what surrounds the object, at an eighth of the canvas): contours come from
+the box-frame decoder, which sees the image itself.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -20,7 +19,8 @@ def conv_norm(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) ->
     """Give convolution and BatchNorm, "same" padding, no bias: the norm has one."""
     return nn.Sequential(
         OrderedDict(
-            conv=nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), norm=nn.BatchNorm2d(outputs)
+            conv=nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+            norm=nn.BatchNorm2d(outputs),
         )
     )
 
@@ -58,9 +58,7 @@ class ConvEncoder(nn.Module):
         stem, early, middle, late, last = spec.encoder_widths
         self.stem = ConvUnit(3, stem, stride=2)
         self.stride_4 = nn.Sequential(ConvUnit(stem, early, stride=2), ResidualUnit(early))
-        self.stride_8 = nn.Sequential(
-            ConvUnit(early, middle, stride=2), ResidualUnit(middle), ResidualUnit(middle)
-        )
+        self.stride_8 = nn.Sequential(ConvUnit(early, middle, stride=2), ResidualUnit(middle), ResidualUnit(middle))
         self.stride_16 = nn.Sequential(ConvUnit(middle, late, stride=2), ResidualUnit(late), ResidualUnit(late))
         self.stride_32 = nn.Sequential(ConvUnit(late, last, stride=2), ResidualUnit(last))
         width = spec.embedding_width

@@ -71,7 +71,10 @@ class ModelSpec:
                 f"model spec: unknown keys {unknown}, known are {sorted(known)}, 'name' is required. "
                 "Was it written by a newer version of GraySAM?"
             )
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        filled: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        return cls(**filled)
 
     def to_json(self) -> str:
         """Give the spec as indented JSON, for spec.json beside the weights."""
@@ -84,10 +87,13 @@ class ModelSpec:
 
 
 GRAYSAM = ModelSpec(name="graysam")
-L0 = ModelSpec(
-    name="l0", encoder="efficientvit_l0", decoder="sam", channels="paper", neck_size=64, embedding_width=256
-)
+L0 = ModelSpec(name="l0", encoder="efficientvit_l0", decoder="sam", channels="paper", neck_size=64, embedding_width=256)
 L0_LEAN = ModelSpec(
-    name="l0-lean", encoder="efficientvit_l0", decoder="sam", channels="paper", neck_size=32, embedding_width=256
+    name="l0-lean",
+    encoder="efficientvit_l0",
+    decoder="sam",
+    channels="paper",
+    neck_size=32,
+    embedding_width=256,
 )
 SPECS = {spec.name: spec for spec in (GRAYSAM, L0, L0_LEAN)}
