@@ -218,9 +218,7 @@ def _add_folder_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="make every result anew; this is the default, spelled out for scripts",
     )
-    folders.add_argument(
-        "--num-parts", type=int, metavar="N", help="split the cases into N parts and run only one"
-    )
+    folders.add_argument("--num-parts", type=int, metavar="N", help="split the cases into N parts and run only one")
     folders.add_argument("--part-id", type=int, metavar="I", help="which part to run, 0 to N - 1")
 
 
@@ -239,9 +237,7 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         help="number format (default: the fastest that this CPU supports)",
     )
     model.add_argument("--weights", type=Path, metavar="PATH", help="folder or checkpoint of another model")
-    model.add_argument(
-        "--threads", type=int, metavar="N", help="CPU threads (default: what this process may use)"
-    )
+    model.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: what this process may use)")
     model.add_argument(
         "--overlap",
         choices=("last", "confident"),
@@ -293,9 +289,7 @@ def _check_options(parser: argparse.ArgumentParser, options: argparse.Namespace)
     if options.threads is not None and options.threads < 1:
         parser.error(f"--threads {options.threads}: wanted at least 1")
     if options.engine in ("box", "ellipse") and (options.precision != "auto" or options.weights is not None):
-        parser.error(
-            f"--engine {options.engine} has no model, so that --precision and --weights mean nothing"
-        )
+        parser.error(f"--engine {options.engine} has no model, so that --precision and --weights mean nothing")
 
 
 def mounted_folders() -> tuple[Path, Path]:

@@ -50,13 +50,9 @@ class Phantom:
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the phantoms, and give the exit status."""
     parser = argparse.ArgumentParser(description="Draw cases with known truth: DIR/inputs and DIR/gts.")
-    parser.add_argument(
-        "-o", "--output", type=Path, default=Path("demo"), metavar="DIR", help="default: demo"
-    )
+    parser.add_argument("-o", "--output", type=Path, default=Path("demo"), metavar="DIR", help="default: demo")
     parser.add_argument("--seed", type=int, default=0, help="other numbers draw other pictures (default: 0)")
-    parser.add_argument(
-        "--count", type=int, default=1, metavar="N", help="cases of each modality (default: 1)"
-    )
+    parser.add_argument("--count", type=int, default=1, metavar="N", help="cases of each modality (default: 1)")
     options = parser.parse_args(argv)
     phantoms = make_phantoms(seed=options.seed, count=options.count)
     write_phantoms(options.output, phantoms)
@@ -68,9 +64,9 @@ def make_phantoms(*, seed: int = 0, count: int = 1) -> list[Phantom]:
     """Draw `count` phantoms of each modality; the same seed draws the same, whatever the count."""
     phantoms = []
     for kind, drawers in (("2DBox", _IMAGES), ("3DBox", _VOLUMES)):
-        for place, (modality, draw) in enumerate(drawers.items()):
+        for modality, draw in drawers.items():
             for number in range(count):
-                rng = np.random.default_rng([seed, len(kind) + ord(kind[0]), place, number])
+                rng = np.random.default_rng([seed, number, *modality.encode()])
                 image, labels = draw(rng)
                 spacing = _SPACING_MM[modality] if kind == "3DBox" else None
                 phantoms.append(Phantom(f"{kind}_{modality}_{number + 1:04d}", image, labels, spacing))
@@ -84,9 +80,7 @@ def write_phantoms(folder: Path, phantoms: Sequence[Phantom]) -> None:
     references.mkdir(parents=True, exist_ok=True)
     for phantom in phantoms:
         boxes = boxes_of(phantom.labels)
-        write_case(
-            inputs / f"{phantom.name}.npz", image=phantom.image, boxes=boxes, spacing_mm=phantom.spacing_mm
-        )
+        write_case(inputs / f"{phantom.name}.npz", image=phantom.image, boxes=boxes, spacing_mm=phantom.spacing_mm)
         write_reference(references / f"{phantom.name}.npz", phantom.labels, spacing_mm=phantom.spacing_mm)
 
 
@@ -133,9 +127,7 @@ def _ellipsoid(shape: tuple[int, int, int], centre: Sequence[float], radii: Sequ
     """Give (D, H, W) bool."""
     z, y, x = np.ogrid[: shape[0], : shape[1], : shape[2]]
     inside: Mask = (
-        ((z - centre[0]) / radii[0]) ** 2
-        + ((y - centre[1]) / radii[1]) ** 2
-        + ((x - centre[2]) / radii[2]) ** 2
+        ((z - centre[0]) / radii[0]) ** 2 + ((y - centre[1]) / radii[1]) ** 2 + ((x - centre[2]) / radii[2]) ** 2
     ) <= 1
     return inside
 
@@ -227,9 +219,7 @@ def _fundus(rng: Generator) -> Drawing:
     image[cup] = (250, 226, 178)
     for _ in range(6):
         end = (centre[1] + rng.uniform(-30, 300), centre[0] + rng.choice([-1, 1]) * rng.uniform(120, 240))
-        cv2.line(
-            image, (round(centre[1]), round(centre[0])), (round(end[0]), round(end[1])), (128, 38, 26), 3
-        )
+        cv2.line(image, (round(centre[1]), round(centre[0])), (round(end[0]), round(end[1])), (128, 38, 26), 3)
     image = _smooth(image, 2) * _ellipse(size, (256, 256), (245, 245))[:, :, None]
     labels = disc.astype(np.uint8)
     labels[cup] = 2
@@ -327,9 +317,7 @@ def _pet(rng: Generator) -> Drawing:
 
 def _stacked(rng: Generator, volume: NDArray[np.float64], *, sigma: float, noise: float) -> NDArray[np.uint8]:
     """Blur and grain each slice of (D, H, W), and round to uint8."""
-    return np.stack(
-        [_to_uint8(_smooth(plane, sigma) + rng.normal(0, noise, plane.shape)) for plane in volume]
-    )
+    return np.stack([_to_uint8(_smooth(plane, sigma) + rng.normal(0, noise, plane.shape)) for plane in volume])
 
 
 _IMAGES: dict[str, Callable[[Generator], Drawing]] = {

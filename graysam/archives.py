@@ -94,9 +94,7 @@ class Archive:
         except FileNotFoundError as error:
             raise CaseError(f"{path.name}: no such file in {path.parent}.") from error
         except PermissionError as error:
-            raise CaseError(
-                f"{path.name}: may not be read ({error.strerror}). Check its permissions."
-            ) from error
+            raise CaseError(f"{path.name}: may not be read ({error.strerror}). Check its permissions.") from error
         except zipfile.BadZipFile as error:
             raise CaseError(
                 f"{path.name}: not a whole .npz (zip) file: {error}. It may be truncated; copy it again."
@@ -104,9 +102,7 @@ class Archive:
         except _DAMAGE as error:
             raise CaseError(f"{path.name}: cannot be opened: {_cause(error)}.") from error
         self._members = {
-            info.filename.removesuffix(".npy"): info
-            for info in self._zip.infolist()
-            if info.filename.endswith(".npy")
+            info.filename.removesuffix(".npy"): info for info in self._zip.infolist() if info.filename.endswith(".npy")
         }
 
     def __enter__(self) -> Archive:
@@ -129,11 +125,12 @@ class Archive:
         """Read what the array declares of itself, without reading its data.
 
         Raises:
-            CaseError: no such array, a damaged header, an object or structured dtype, a negative size.
+            CaseError: no such array, a damaged header, an object or structured dtype, a negative size, a size that
+                differs from what is stored, is beyond `MAX_ARRAY_BYTES`, or is that of a zip bomb.
         """
         try:
             with self._zip.open(self._info(key)) as member:
-                return self._parse_header(key, member)
+                return self._parse_header(key, member, MAX_ARRAY_BYTES)
         except _DAMAGE as error:
             raise CaseError(f"{self._path.name}: array {key!r} is damaged: {_cause(error)}.") from error
 
@@ -148,10 +145,7 @@ class Archive:
         name = f"{self._path.name}: array {key!r}"
         try:
             with self._zip.open(info) as member:
-                header = self._parse_header(key, member)
-                self._check_size(
-                    name, info, header, data_bytes=info.file_size - member.tell(), max_bytes=max_bytes
-                )
+                header = self._parse_header(key, member, max_bytes)
                 flat = np.empty(math.prod(header.shape), header.dtype)
                 _fill(flat.view(np.uint8), member)
         except _DAMAGE as error:
@@ -164,16 +158,14 @@ class Archive:
             raise CaseError(f"{self._path.name}: no array {key!r}; found {list(self.keys)}.")
         return self._members[key]
 
-    def _parse_header(self, key: str, member: IO[bytes]) -> ArrayHeader:
+    def _parse_header(self, key: str, member: IO[bytes], max_bytes: int) -> ArrayHeader:
         version = npy_format.read_magic(member)
         if version == (1, 0):
             shape, fortran_order, dtype = npy_format.read_array_header_1_0(member)
         elif version == (2, 0):
             shape, fortran_order, dtype = npy_format.read_array_header_2_0(member)
         else:  # version 3 differs only for structured dtypes, which no key of ours has
-            raise CaseError(
-                f"{self._path.name}: array {key!r} is in npy format {version}, wanted 1.0 or 2.0."
-            )
+            raise CaseError(f"{self._path.name}: array {key!r} is in npy format {version}, wanted 1.0 or 2.0.")
         if dtype.hasobject:
             raise CaseError(
                 f"{self._path.name}: array {key!r} holds Python objects (dtype {dtype}), which would have to "
@@ -181,17 +173,15 @@ class Archive:
                 "unpickled. That runs code from the file, so it is never done; save plain numbers."
             )
         if dtype.names is not None or dtype.subdtype is not None:
-            raise CaseError(
-                f"{self._path.name}: array {key!r} is structured (dtype {dtype}), wanted plain numbers."
-            )
+            raise CaseError(f"{self._path.name}: array {key!r} is structured (dtype {dtype}), wanted plain numbers.")
         if any(size < 0 for size in shape):
             raise CaseError(f"{self._path.name}: array {key!r} declares a negative size, shape {shape}.")
-        return ArrayHeader(tuple(int(size) for size in shape), dtype, bool(fortran_order))
+        header = ArrayHeader(tuple(int(size) for size in shape), dtype, bool(fortran_order))
+        self._check_size(key, header, data_bytes=self._info(key).file_size - member.tell(), max_bytes=max_bytes)
+        return header
 
-    @staticmethod
-    def _check_size(
-        name: str, info: zipfile.ZipInfo, header: ArrayHeader, *, data_bytes: int, max_bytes: int
-    ) -> None:
+    def _check_size(self, key: str, header: ArrayHeader, *, data_bytes: int, max_bytes: int) -> None:
+        name, compressed = f"{self._path.name}: array {key!r}", self._info(key).compress_size
         if header.n_bytes > max_bytes:
             raise CaseError(
                 f"{name} has shape {header.shape} of {header.dtype}: {header.n_bytes:,} bytes; the limit is "
@@ -203,9 +193,9 @@ class Archive:
                 f"{data_bytes:,} "
                 "are stored."
             )
-        if header.n_bytes > BOMB_BYTES and header.n_bytes > BOMB_RATIO * info.compress_size:
+        if header.n_bytes > BOMB_BYTES and header.n_bytes > BOMB_RATIO * compressed:
             raise CaseError(
-                f"{name} would grow from {info.compress_size:,} to {header.n_bytes:,} bytes, more than "
+                f"{name} would grow from {compressed:,} to {header.n_bytes:,} bytes, more than "
                 f"{BOMB_RATIO} times; "
                 "taken for a zip bomb."
             )

@@ -268,8 +268,7 @@ def _read_box_array(path: Path, archive: Archive, *, need_boxes: bool) -> NDArra
         if not need_boxes:
             return None
         raise CaseError(
-            f"{path.name}: no array 'boxes'; found {list(archive.keys)}. A prompted case needs one box for "
-            "each object."
+            f"{path.name}: no array 'boxes'; found {list(archive.keys)}. A prompted case needs one box for each object."
         )
     header = archive.header("boxes")
     shape, dtype = header.shape, header.dtype
@@ -284,16 +283,13 @@ def _read_box_array(path: Path, archive: Archive, *, need_boxes: bool) -> NDArra
         )
     if len(shape) == 2 and shape[0] > MAX_BOXES:
         raise CaseError(
-            f"{path.name}: {shape[0]:,} boxes, but a 16-bit label map holds at most {MAX_BOXES:,}; split the "
-            "case."
+            f"{path.name}: {shape[0]:,} boxes, but a 16-bit label map holds at most {MAX_BOXES:,}; split the case."
         )
     # float64 holds every pixel coordinate exactly and has no unsigned wrap-around.
     return archive.read("boxes", max_bytes=MAX_BOXES_BYTES).astype(np.float64).reshape(-1, shape[-1])
 
 
-def _decide_shape(
-    path: Path, shape: tuple[int, ...], box_width: int, notes: list[str]
-) -> tuple[bool, tuple[int, ...]]:
+def _decide_shape(path: Path, shape: tuple[int, ...], box_width: int, notes: list[str]) -> tuple[bool, tuple[int, ...]]:
     """Tell whether the case is a volume, and its image's shape without a channel axis of size 1."""
     claimed = case_kind(path.name)
     if len(shape) == 2:
@@ -327,9 +323,7 @@ def _decide_shape(
     return is_volume, shape[:2] if not is_volume and shape[2:] == (1,) else shape
 
 
-def _clean_image(
-    file_name: str, pixels: NDArray[Any], notes: list[str]
-) -> NDArray[np.uint8] | NDArray[np.float32]:
+def _clean_image(file_name: str, pixels: NDArray[Any], notes: list[str]) -> NDArray[np.uint8] | NDArray[np.float32]:
     """Give the pixels as uint8 where that is exact, else as finite float32."""
     if pixels.dtype == np.uint8:
         return pixels
@@ -366,8 +360,7 @@ def _replace_non_finite(
     low = float(pixels.min(where=finite, initial=np.inf))
     high = float(pixels.max(where=finite, initial=-np.inf))
     notes.append(
-        f"{pixels.size - int(finite.sum())} pixels are NaN or infinite; replaced by the range's ends "
-        f"{low:g}, {high:g}"
+        f"{pixels.size - int(finite.sum())} pixels are NaN or infinite; replaced by the range's ends {low:g}, {high:g}"
     )
     return np.nan_to_num(pixels, copy=False, nan=low, neginf=low, posinf=high), low, high
 

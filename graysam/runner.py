@@ -190,9 +190,7 @@ class CaseAccount:
         if self.status == "skipped":
             return f"{self.name}: skipped, its result is there"
         size = "unknown size" if self.shape is None else " x ".join(map(str, self.shape))
-        boxes = (
-            "unknown boxes" if self.boxes is None else f"{self.boxes} box{'' if self.boxes == 1 else 'es'}"
-        )
+        boxes = "unknown boxes" if self.boxes is None else f"{self.boxes} box{'' if self.boxes == 1 else 'es'}"
         text = f"{self.name}: {size}, {boxes}, {sum(self.seconds.values()):.2f} s"
         return text if self.error is None else f"{text}; FAILED: {self.error}"
 
@@ -316,9 +314,7 @@ class Runner:
         names = [path.name for path in self.paths]
         _prepare_folder(options.output_dir, options.input_dir, names)
         if options.overlay_dir is not None:
-            _prepare_folder(
-                options.overlay_dir, options.input_dir, [f"{path.stem}.png" for path in self.paths]
-            )
+            _prepare_folder(options.overlay_dir, options.input_dir, [f"{path.stem}.png" for path in self.paths])
 
     def run(self, *, on_case: Callable[[CaseAccount], None] = lambda case: None) -> RunAccount:
         """Run all cases of the part, and call `on_case` after each.

@@ -124,6 +124,14 @@ def test_a_volume_stored_with_the_first_axis_fastest_reads_the_same(tmp_path):
     assert case.image.flags.writeable
 
 
+def test_an_image_beyond_the_limit_of_pixels_is_refused_and_has_no_label_shape(tmp_path, monkeypatch):
+    path = save(tmp_path, imgs=GRAY, boxes=np.zeros((0, 4)))
+    monkeypatch.setattr("graysam.cases.MAX_SLICE_PIXELS", 47)  # GRAY has 48
+    with pytest.raises(CaseError, match=r"shape \(6, 8\); a slice may have 47 pixels"):
+        read_case(path)
+    assert read_label_shape(path) is None
+
+
 # --- boxes: the image is 8 wide and 6 high, so that the last pixel is x 7, y 5
 
 
@@ -185,9 +193,7 @@ def test_a_box_above_the_last_slice_is_an_error(tmp_path):
 
 
 def test_six_numbers_for_one_image_lose_z_if_it_covers_slice_0(tmp_path):
-    assert read_case(save(tmp_path, imgs=GRAY, boxes=np.array([[1, 1, 0, 2, 2, 0]]))).boxes == (
-        Box(1, 1, 2, 2),
-    )
+    assert read_case(save(tmp_path, imgs=GRAY, boxes=np.array([[1, 1, 0, 2, 2, 0]]))).boxes == (Box(1, 1, 2, 2),)
     with pytest.raises(CaseError, match="box 0"):
         read_case(save(tmp_path, imgs=GRAY, boxes=np.array([[1, 1, 5, 2, 2, 9]])))
 
@@ -331,9 +337,7 @@ def test_labels_take_8_bits_up_to_255_and_16_up_to_65535(tmp_path):
         label_dtype(65536)
 
 
-@pytest.mark.parametrize(
-    ("highest", "dtype"), [(0, "uint8"), (255, "uint8"), (256, "uint16"), (65535, "uint16")]
-)
+@pytest.mark.parametrize(("highest", "dtype"), [(0, "uint8"), (255, "uint8"), (256, "uint16"), (65535, "uint16")])
 def test_labels_come_back_as_they_were_written_in_the_smallest_dtype(tmp_path, highest, dtype):
     labels = np.array([[0, 1], [0, highest]], np.int64)
     write_labels(tmp_path / "a.npz", labels)
@@ -345,9 +349,7 @@ def test_labels_come_back_as_they_were_written_in_the_smallest_dtype(tmp_path, h
         assert official_reader["segs"].tolist() == labels.tolist()
 
 
-@pytest.mark.parametrize(
-    "labels", [np.zeros((2, 2)), np.full((2, 2), -1), np.zeros(4, int), np.full((2, 2), 65536)]
-)
+@pytest.mark.parametrize("labels", [np.zeros((2, 2)), np.full((2, 2), -1), np.zeros(4, int), np.full((2, 2), 65536)])
 def test_what_is_no_label_map_is_not_written(tmp_path, labels):
     with pytest.raises(CaseError):
         write_labels(tmp_path / "a.npz", labels)
