@@ -1,0 +1,129 @@
+"""The box-frame model: its geometry maps by hand, its sampling, and what it answers before any training."""
+
+import numpy as np
+import pytest
+import torch
+
+from graysam.models.box_decoder import ellipse_map, geometry_maps, hat_weights, image_maps, sample_embedding
+from graysam.models.segmenter import build_model
+from graysam.models.spec import ModelSpec
+
+TINY = ModelSpec(
+    name="tiny",
+    canvas=64,
+    view_size=32,
+    encoder_widths=(8, 8, 16, 16, 16),
+    decoder_widths=(8, 16, 16, 16),
+    embedding_width=16,
+)
+
+
+def test_hat_weights_on_the_whole_canvas_pick_the_pixels_themselves():
+    weights = hat_weights(torch.tensor([0.0]), torch.tensor([1.0]), cells=4, size=4)
+    assert torch.equal(weights[0], torch.eye(4))
+
+
+def test_hat_weights_interpolate_between_neighbours():
+    # two cells over pixels 1 and 2 of four: centres at 0.25 + 0.125 = 0.375 -> 0.375 * 4 - 0.5 = 1.0, and 2.0
+    weights = hat_weights(torch.tensor([0.25]), torch.tensor([0.75]), cells=2, size=4)
+    assert weights[0].tolist() == [[0, 1, 0, 0], [0, 0, 1, 0]]
+    # one cell in the middle of the canvas lies between pixels 1 and 2
+    middle = hat_weights(torch.tensor([0.25]), torch.tensor([0.75]), cells=1, size=4)
+    assert middle[0].tolist() == [[0, 0.5, 0.5, 0]]
+
+
+def test_beyond_the_canvas_there_is_nothing():
+    sampled = sample_embedding(torch.ones(1, 1, 4, 4), torch.tensor([[1.5, 1.5, 2.5, 2.5]]), cells=2)
+    assert (sampled == 0).all()
+
+
+def test_sampling_equals_grid_sample():
+    torch.manual_seed(0)
+    embedding, view = torch.randn(1, 3, 8, 8), torch.tensor([[0.1, -0.2, 0.7, 1.1]])
+    ours = sample_embedding(embedding, view, cells=5)
+    places = (torch.arange(5) + 0.5) / 5
+    x = (0.1 + 0.6 * places) * 2 - 1
+    y = (-0.2 + 1.3 * places) * 2 - 1
+    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)[None]
+    theirs = torch.nn.functional.grid_sample(embedding, grid, align_corners=False, padding_mode="zeros")
+    assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_one_embedding_serves_all_views():
+    view = torch.tensor([[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]])
+    embedding = torch.randn(1, 2, 8, 8)
+    both = sample_embedding(embedding, view, cells=4)
+    assert torch.allclose(both[1:], sample_embedding(embedding, view[1:], cells=4))
+
+
+def test_the_geometry_maps_are_what_they_say():
+    # a view of 4 cells, the box over the two in the middle: cells' places in the box -1.5 -0.5 0.5 1.5
+    box, view = torch.tensor([[0.25, 0.25, 0.75, 0.75]]), torch.tensor([[0.0, 0.0, 0.125, 0.25]])
+    across, down, ellipse, inside, width, height = geometry_maps(box, view, 4)[0]
+    assert across[0].tolist() == [-1.5, -0.5, 0.5, 1.5]
+    assert down[:, 0].tolist() == [-1.5, -0.5, 0.5, 1.5]
+    assert ellipse[1, 1] == 0.5  # 1 - 0.25 - 0.25
+    assert ellipse[0, 0] == -3.5  # 1 - 2.25 - 2.25
+    assert inside[1, 1] == 0.5
+    assert inside[0, 1] == -0.5
+    assert width[0, 0] == 0  # the box is a sixteenth of the canvas wide,
+    assert height[0, 0] == 0.25  # and an eighth high
+
+
+def test_local_contrast_makes_weak_and_strong_edges_alike():
+    weak, strong = torch.full((1, 3, 8, 8), 0.5), torch.full((1, 3, 8, 8), 0.1)
+    weak[..., 4:] = 0.9
+    strong[..., 4:] = 0.9
+    weak_map, strong_map = image_maps(weak)[0, 3], image_maps(strong)[0, 3]
+    assert torch.allclose(weak_map, strong_map, atol=0.1)
+
+
+def test_a_constant_view_gives_finite_maps():
+    assert torch.isfinite(image_maps(torch.zeros(1, 3, 8, 8))).all()
+
+
+@pytest.fixture
+def inputs():
+    return {
+        "detail": torch.rand(3, 3, 32, 32),
+        "box_in_view": torch.tensor([[0.2, 0.2, 0.8, 0.8]]).repeat(3, 1),
+        "view_in_canvas": torch.tensor([[0.1, 0.1, 0.5, 0.6]]).repeat(3, 1),
+    }
+
+
+def test_shapes_of_the_way_from_canvas_to_logits(inputs):
+    model = build_model(TINY).eval()
+    embedding = model.encode(torch.rand(1, 3, 64, 64))
+    logits, iou = model.decode(embedding, **inputs)
+    assert embedding.shape == (1, 16, 8, 8)
+    assert logits.shape == (3, 32, 32)
+    assert iou.shape == (3,)
+    assert ((iou >= 0) & (iou <= 1)).all()
+
+
+def test_an_untrained_model_answers_with_the_ellipse_in_the_box(inputs):
+    torch.manual_seed(0)
+    model = build_model(TINY).eval()
+    logits, _ = model.decode(model.encode(torch.rand(1, 3, 64, 64)), **inputs)
+    clear = ellipse_map(inputs["box_in_view"], 32).abs() > 0.2
+    agree = (logits > 0) == (ellipse_map(inputs["box_in_view"], 32) > 0)
+    assert agree[clear].all()
+
+
+def test_boxes_answered_together_or_alone_are_answered_alike(inputs):
+    torch.manual_seed(0)
+    model = build_model(TINY).eval()
+    embedding = model.encode(torch.rand(1, 3, 64, 64))
+    together, _ = model.decode(embedding, **inputs)
+    alone, _ = model.decode(embedding, **{name: value[1:2] for name, value in inputs.items()})
+    assert np.allclose(together[1].detach(), alone[0].detach(), atol=1e-5)
+
+
+def test_the_l0_encoder_can_feed_the_box_frame_decoder(inputs):
+    spec = ModelSpec(name="mixed", encoder="efficientvit_l0", neck_size=32, embedding_width=256, view_size=32)
+    model = build_model(spec).eval()
+    with torch.inference_mode():
+        embedding = model.encode(torch.rand(1, 3, 256, 256))
+        logits, _ = model.decode(embedding, **inputs)
+    assert embedding.shape == (1, 256, 32, 32)
+    assert logits.shape == (3, 32, 32)
