@@ -1,0 +1,173 @@
+"""The public door: load a model, segment images and volumes.
+
+    from graysam import Segmenter
+    segmenter = Segmenter.load()
+    labels = segmenter.segment_image(image, boxes)
+
+`predict.py` does nothing that is not possible here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from graysam.engines.protocol import Engine
+from graysam.engines.select import TORCH_FILE, choose_engine, read_cpu_facts
+from graysam.errors import CaseError, EngineError
+from graysam.geometry import Box, VolumeBox
+from graysam.inference.images import Labels, Overlap, segment_slice
+from graysam.inference.volumes import segment_volume
+
+
+class Segmenter:
+    """A loaded model. Not safe for use by several threads at once.
+
+    Attributes:
+        engine: the back end in use; its `name`, `precision` and `threads` say what was chosen.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @classmethod
+    def load(
+        cls,
+        weights: Path | str | None = None,
+        engine: str = "auto",
+        precision: str = "auto",
+        threads: int | None = None,
+    ) -> Segmenter:
+        """Load a model.
+
+        Args:
+            weights: a folder as `graysam.export` makes it, or a checkpoint file (torch only). By default the folder
+                that GRAYSAM_WEIGHTS names, or weights/graysam beside the package.
+            engine: "openvino", "torch", or "auto" for OpenVINO where it is installed and its files are there.
+            precision: "fp32", "bf16", "int8", or "auto" for the fastest that this CPU has instructions for.
+            threads: CPU threads; by default the cores that this process may use, within its cgroup's quota.
+
+        Raises:
+            EngineError: nothing can run what was asked for; the message says what is missing, and where.
+            CheckpointError: the weights are damaged.
+        """
+        path = default_weights() if weights is None else Path(weights)
+        facts = read_cpu_facts()
+        if threads is not None and threads < 1:
+            raise EngineError(f"threads {threads}: wanted at least 1.")
+        choice = choose_engine(path, engine, precision, facts)
+        count = threads or facts.threads
+        if choice.engine == "openvino":
+            from graysam.engines.openvino_engine import OpenVinoEngine
+
+            return cls(OpenVinoEngine.load(path, precision=choice.precision, threads=count))
+        from graysam.engines.torch_engine import TorchEngine
+
+        checkpoint = path if path.is_file() else path / TORCH_FILE
+        return cls(TorchEngine.load(checkpoint, precision=choice.precision, threads=count))
+
+    def segment_image(self, image: NDArray[Any], boxes: Sequence[Box] | ArrayLike, overlap: Overlap = "last") -> Labels:
+        """Segment the boxes of one image.
+
+        Args:
+            image: (H, W) or (H, W, 3), any integer or float dtype, finite.
+            boxes: `Box`es, or (N, 4) numbers x_min, y_min, x_max, y_max in pixels counted from 0, maxima inclusive.
+                Parts outside the image are clipped.
+            overlap: where objects meet, "last" lets the later box win, "confident" the higher logit.
+
+        Returns:
+            Labels (H, W): i + 1 for box i, 0 elsewhere; uint8 while that fits, else uint16.
+
+        Raises:
+            CaseError: an image of another shape, or a box that is no box or lies wholly outside.
+        """
+        _check_image(image, "(H, W) or (H, W, 3)", image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3))
+        numbers = _box_numbers(boxes, columns=4)
+        low, high = _clip(numbers[:, :2], numbers[:, 2:], size=(image.shape[1], image.shape[0]))
+        flat = [Box(*map(float, (*start, *end))) for start, end in zip(low, high, strict=True)]
+        return segment_slice(self.engine, image, flat, overlap=overlap)
+
+    def segment_volume(
+        self, volume: NDArray[Any], boxes: Sequence[VolumeBox] | ArrayLike, overlap: Overlap = "last"
+    ) -> Labels:
+        """Segment the objects of a volume, each followed from its middle slice to both ends.
+
+        Args:
+            volume: (D, H, W), any integer or float dtype, finite.
+            boxes: `VolumeBox`es, or (N, 6) numbers x_min, y_min, z_min, x_max, y_max, z_max, counted from 0, maxima
+                inclusive; x and y are the object's extent on its middle slice. Parts outside are clipped.
+            overlap: where objects meet, "last" lets the later box win, "confident" the higher logit.
+
+        Returns:
+            Labels (D, H, W): i + 1 for box i, 0 elsewhere; uint8 while that fits, else uint16.
+
+        Raises:
+            CaseError: a volume of another shape, or a box that is no box or lies wholly outside.
+        """
+        _check_image(volume, "(D, H, W)", volume.ndim == 3)
+        numbers = _box_numbers(boxes, columns=6)
+        numbers[:, [2, 5]] = np.rint(numbers[:, [2, 5]])
+        low, high = _clip(numbers[:, :3], numbers[:, 3:], size=volume.shape[::-1])
+        solid = [
+            VolumeBox(Box(*map(float, (*start[:2], *end[:2]))), int(start[2]), int(end[2]))
+            for start, end in zip(low, high, strict=True)
+        ]
+        return segment_volume(self.engine, volume, solid, overlap=overlap)
+
+
+def default_weights() -> Path:
+    """Give the folder of the weights that come with the program, whether it is there or not."""
+    chosen = os.environ.get("GRAYSAM_WEIGHTS")
+    return Path(chosen) if chosen else Path(__file__).resolve().parent.parent / "weights" / "graysam"
+
+
+def _check_image(image: NDArray[Any], wanted: str, fits: bool) -> None:
+    if not fits or image.size == 0 or image.dtype.kind not in "buif":
+        raise CaseError(
+            f"image: wanted {wanted}, not empty, of integers or floats; found {image.shape} of {image.dtype}."
+        )
+
+
+def _box_numbers(boxes: Sequence[Box] | Sequence[VolumeBox] | ArrayLike, *, columns: int) -> NDArray[np.float64]:
+    """Give boxes of either form as (N, columns) numbers, in the order of the challenge's files."""
+    listed: list[Any] = list(boxes)  # type: ignore[arg-type]
+    rows = [_numbers_of(each) if isinstance(each, Box | VolumeBox) else each for each in listed]
+    try:
+        numbers = np.array(rows, np.float64) if rows else np.zeros((0, columns))
+    except (TypeError, ValueError) as cause:
+        raise CaseError(f"boxes: not a table of numbers ({cause}).") from cause
+    if numbers.ndim != 2 or numbers.shape[1] != columns:
+        raise CaseError(f"boxes: wanted shape (N, {columns}), found {numbers.shape}.")
+    return numbers
+
+
+def _numbers_of(box: Box | VolumeBox) -> list[float]:
+    if isinstance(box, Box):
+        return [box.x_min, box.y_min, box.x_max, box.y_max]
+    flat = box.box
+    return [flat.x_min, flat.y_min, box.z_min, flat.x_max, flat.y_max, box.z_max]
+
+
+def _clip(
+    first: NDArray[np.float64], second: NDArray[np.float64], *, size: tuple[int, ...]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Put each box in order and inside `size`, both as x, y[, z].
+
+    Raises:
+        CaseError: a box with NaN, or wholly outside.
+    """
+    low, high = np.minimum(first, second), np.maximum(first, second)
+    last = np.array(size, np.float64) - 1
+    lost = ~np.all((high >= 0) & (low <= last), axis=1)  # NaN compares false, so it is lost too
+    if lost.any():
+        index = int(np.flatnonzero(lost)[0])
+        raise CaseError(
+            f"box {index}, {first[index].tolist()} to {second[index].tolist()}: is not a number or lies wholly "
+            f"outside the image, which reaches from 0 to {last.tolist()}."
+        )
+    return np.clip(low, 0, last), np.clip(high, 0, last)

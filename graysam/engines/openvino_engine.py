@@ -1,0 +1,173 @@
+"""OpenVINO on the CPU: what the container runs. Imports no torch.
+
+Start-up is part of every timed case, so the two networks are compiled at the same time, each in its own thread, from
+the moment the engine is made, while the caller reads and prepares its first slice.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+
+from graysam.engines.protocol import FloatArray, Precision
+from graysam.engines.select import OPENVINO_FOLDERS, SPEC_FILE, read_cpu_facts
+from graysam.errors import EngineError
+from graysam.framing import DecoderInputs
+from graysam.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from openvino import Core, InferRequest
+
+# "f32" also for int8: it is the format of the layers between the quantized ones.
+PRECISION_HINTS: Final[dict[Precision, str]] = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+
+
+class OpenVinoEngine:
+    """Runs the two networks of an exported folder.
+
+    The decoder's own batch size tells how boxes are run: one with a fixed batch of 1 is run box by box, which for the
+    box-frame decoder is faster than any batch (benchmarks/README.md); one with an open batch gets them all at once.
+    """
+
+    name: Literal["openvino"] = "openvino"
+
+    def __init__(self, folder: Path, spec: ModelSpec, *, precision: Precision = "fp32", threads: int = 1) -> None:
+        """Start compiling encoder.xml and decoder.xml of a folder.
+
+        Raises:
+            EngineError: openvino is not installed. Files that OpenVINO refuses are reported on first use.
+        """
+        self.spec = spec
+        self.precision: Precision = precision
+        self.threads = threads
+        core = _make_core()
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_PRECISION_HINT": PRECISION_HINTS[precision],
+        }
+        cache = cache_folder()
+        if cache is not None:
+            settings["CACHE_DIR"] = str(cache)
+        self._encoder = _Network(core, folder / "encoder.xml", settings)
+        self._decoder = _Network(core, folder / "decoder.xml", settings)
+
+    @classmethod
+    def load(cls, weights: Path, *, precision: Precision = "fp32", threads: int = 1) -> OpenVinoEngine:
+        """Open an exported folder.
+
+        Raises:
+            EngineError: spec.json cannot be read, or openvino is not installed.
+            CheckpointError: spec.json is of another version.
+        """
+        try:
+            spec = ModelSpec.from_json((weights / SPEC_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as cause:
+            raise EngineError(
+                f"{weights / SPEC_FILE}: cannot be read ({cause}); export the checkpoint again."
+            ) from cause
+        return cls(weights / OPENVINO_FOLDERS[precision], spec, precision=precision, threads=threads)
+
+    def encode(self, canvas: FloatArray) -> FloatArray:
+        """Embed a canvas; see `Engine.encode`."""
+        embedding: FloatArray = self._encoder.run({"canvas": canvas[None]})[0][0]
+        return embedding
+
+    def decode(self, embedding: FloatArray, inputs: DecoderInputs) -> tuple[FloatArray, FloatArray]:
+        """Segment boxes; see `Engine.decode`."""
+        shared = {"embedding": embedding[None]}
+        if self._decoder.batch is None:
+            logits, iou = self._decoder.run({**shared, **inputs})
+            return logits, iou
+        count = len(next(iter(inputs.values())))
+        answers = [
+            self._decoder.run({**shared, **{name: value[i : i + 1] for name, value in inputs.items()}})
+            for i in range(count)
+        ]
+        return np.concatenate([each[0] for each in answers]), np.concatenate([each[1] for each in answers])
+
+
+class _Network:
+    """One compiled network; compiling runs in a thread of its own and is waited for on first use."""
+
+    def __init__(self, core: Core, path: Path, settings: dict[str, Any]) -> None:
+        self._path = path
+        self._request: InferRequest
+        self._batch: int | None = None
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._compile, args=(core, settings), daemon=True)
+        self._thread.start()
+
+    def _compile(self, core: Core, settings: dict[str, Any]) -> None:
+        try:
+            try:
+                compiled = core.compile_model(str(self._path), "CPU", settings)
+            except RuntimeError:
+                if "CACHE_DIR" not in settings:
+                    raise
+                # A damaged cache, or a folder that fills up, must not stop a prediction.
+                without = {key: value for key, value in settings.items() if key != "CACHE_DIR"}
+                compiled = core.compile_model(str(self._path), "CPU", without)
+            batch = compiled.inputs[-1].partial_shape[0]
+            self._batch = None if batch.is_dynamic else batch.get_length()
+            self._request = compiled.create_infer_request()
+        except Exception as error:  # it is raised again where somebody can catch it
+            self._error = error
+
+    def _ready(self) -> None:
+        self._thread.join()
+        if self._error is not None:
+            raise EngineError(
+                f"{self._path}: OpenVINO cannot run it ({str(self._error).strip().splitlines()[-1]}). Is the file "
+                "whole? Compare checksums.sha256, or export the checkpoint again."
+            ) from self._error
+
+    @property
+    def batch(self) -> int | None:
+        """The number of boxes that the network takes at once, None where any."""
+        self._ready()
+        return self._batch
+
+    def run(self, inputs: dict[str, FloatArray]) -> list[FloatArray]:
+        """Give all outputs, in order, as copies: OpenVINO writes the next answer into the same memory."""
+        self._ready()
+        self._request.infer({name: np.ascontiguousarray(value) for name, value in inputs.items()}, share_inputs=True)
+        return [np.array(tensor.data, np.float32) for tensor in self._request.output_tensors]
+
+
+def _make_core() -> Core:
+    """Import OpenVINO and start it.
+
+    Raises:
+        EngineError: it is not installed, or does not start on this machine.
+    """
+    try:
+        import openvino
+
+        return openvino.Core()
+    except (ImportError, RuntimeError) as cause:
+        raise EngineError(f"engine openvino: cannot be started ({cause}). pip install openvino.") from cause
+
+
+def cache_folder() -> Path | None:
+    """Give a folder where compiled networks may be kept for the next process, None where nothing can be written.
+
+    It is GRAYSAM_CACHE, or graysam/ in the user's cache folder; an empty GRAYSAM_CACHE means no cache. Kept networks
+    are for one CPU model and one version, so each has a folder of its own.
+    """
+    chosen = os.environ.get("GRAYSAM_CACHE")
+    if chosen == "":
+        return None
+    base = Path(chosen or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    model = "".join(letter if letter.isalnum() else "-" for letter in read_cpu_facts().model)
+    folder = base / "graysam" / f"openvino-{model}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None

@@ -1,0 +1,206 @@
+"""Choose back end, number format and thread count: the fastest that this CPU really runs and whose files are there.
+
+Nothing here imports a back end; what is installed is looked up without loading it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, get_args
+
+from graysam.engines.protocol import EngineName, Precision
+from graysam.errors import EngineError
+
+INT8_FLAGS: Final = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
+"""Without one of these int8 products saturate and are slower than fp32 (design.md, "What was measured")."""
+BF16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
+"""Without one of these bf16 is emulated, at a fifth of the speed of fp32."""
+
+SPEC_FILE: Final = "spec.json"
+TORCH_FILE: Final = "model.pt"
+OPENVINO_FOLDERS: Final[dict[Precision, str]] = {
+    "fp32": "openvino",
+    "bf16": "openvino",
+    "int8": "openvino-int8",
+}
+OPENVINO_FILES: Final = ("encoder.xml", "encoder.bin", "decoder.xml", "decoder.bin")
+
+
+@dataclass(frozen=True)
+class CpuFacts:
+    """What matters of the CPU this process runs on.
+
+    Attributes:
+        flags: instruction sets, as Linux names them; empty where they cannot be read.
+        model: the CPU's name, "unknown" where it cannot be read.
+        threads: how many threads are worth starting.
+    """
+
+    flags: frozenset[str]
+    model: str
+    threads: int
+
+    @property
+    def has_int8(self) -> bool:
+        """Tell whether 8-bit products are accumulated in 32 bits by one instruction."""
+        return not self.flags.isdisjoint(INT8_FLAGS)
+
+    @property
+    def has_bf16(self) -> bool:
+        """Tell whether bfloat16 products are an instruction."""
+        return not self.flags.isdisjoint(BF16_FLAGS)
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """A back end and a number format, and why where `auto` decided."""
+
+    engine: EngineName
+    precision: Precision
+
+
+def read_cpu_facts(proc: Path = Path("/proc"), cgroup_root: Path = Path("/sys/fs/cgroup")) -> CpuFacts:
+    """Look at the CPU, this process's affinity and its cgroup's quota.
+
+    Threads are the physical cores among the CPUs that the process may use (two threads on one core only get in each
+    other's way in products), but not more than the quota allows, rounded up, and at least 1.
+    """
+    try:
+        text = (proc / "cpuinfo").read_text(errors="replace")
+    except OSError:
+        text = ""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    flags, model, cores = _parse_cpuinfo(text, allowed)
+    threads = cores or len(allowed)
+    quota = cpu_quota(proc, cgroup_root)
+    if quota is not None:
+        threads = min(threads, math.ceil(quota))
+    return CpuFacts(flags, model, max(1, threads))
+
+
+def _parse_cpuinfo(text: str, allowed: set[int]) -> tuple[frozenset[str], str, int]:
+    """Give flags, model name, and the number of physical cores among the allowed CPUs (0 where not told)."""
+    flags: frozenset[str] = frozenset()
+    model = "unknown"
+    cores = set()
+    for block in text.split("\n\n"):
+        facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in block.splitlines())}
+        flags = flags or frozenset((facts.get("flags") or facts.get("Features") or "").split())
+        model = facts.get("model name", model) if model == "unknown" else model
+        if "core id" in facts and int(facts.get("processor", -1)) in allowed:
+            cores.add((facts.get("physical id", "0"), facts["core id"]))
+    return flags, model, len(cores)
+
+
+def cpu_quota(proc: Path = Path("/proc"), cgroup_root: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """Give how many CPUs' worth of time the process's cgroup may use, None without a limit.
+
+    Knows version 2 (cpu.max) and version 1 (cpu.cfs_quota_us), and takes the smallest limit on the way up to the root:
+    a container sees its own group as the root, a batch job on a cluster does not.
+    """
+    quotas = []
+    for folder in _cgroup_folders(proc, cgroup_root):
+        quota = _quota_of(folder)
+        if quota is not None:
+            quotas.append(quota)
+    return min(quotas, default=None)
+
+
+def _cgroup_folders(proc: Path, cgroup_root: Path) -> list[Path]:
+    """Give the folders of the process's group and of those above it, both versions; some may not exist."""
+    try:
+        lines = (proc / "self" / "cgroup").read_text().splitlines()
+    except OSError:
+        lines = []
+    folders = [cgroup_root, cgroup_root / "cpu", cgroup_root / "cpu,cpuacct"]
+    for line in lines:
+        _, controllers, group = (*line.split(":", 2), "", "")[:3]
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        roots = [cgroup_root] if not controllers else [cgroup_root / "cpu", cgroup_root / controllers]
+        parts = [part for part in group.split("/") if part not in ("", "..")]
+        folders += [root.joinpath(*parts[:depth]) for root in roots for depth in range(1, len(parts) + 1)]
+    return folders
+
+
+def _quota_of(folder: Path) -> float | None:
+    try:
+        if (folder / "cpu.max").is_file():
+            quota, period = (folder / "cpu.max").read_text().split()[:2]
+        else:
+            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
+            period = (folder / "cpu.cfs_period_us").read_text().strip()
+        if quota in ("max", "-1") or float(period) <= 0:
+            return None
+        return float(quota) / float(period)
+    except (OSError, ValueError):  # no such group, or a form that no known kernel writes: no limit that we know of
+        return None
+
+
+def choose_engine(weights: Path, engine: str, precision: str, facts: CpuFacts) -> EngineChoice:
+    """Decide what `auto` means here, and refuse what cannot be done before anything is loaded.
+
+    Args:
+        weights: a folder as `graysam.export` makes it, or a checkpoint file, which only torch reads.
+        engine: "auto", "torch" or "openvino".
+        precision: "auto", "fp32", "bf16" or "int8".
+        facts: the CPU.
+
+    Raises:
+        EngineError: unknown names, weights that are not there, or a back end that is not installed.
+    """
+    for what, value, known in (
+        ("engine", engine, get_args(EngineName)),
+        ("precision", precision, get_args(Precision)),
+    ):
+        if value != "auto" and value not in known:
+            raise EngineError(f"{what} {value!r}: wanted auto or one of {', '.join(known)}.")
+    if not weights.exists():
+        raise EngineError(
+            f"weights {weights}: no such file or folder. Give --weights, set GRAYSAM_WEIGHTS, or make them with "
+            "`python -m graysam.export`."
+        )
+    reasons = []
+    engines: tuple[EngineName, ...] = ("openvino", "torch")
+    formats: tuple[Precision, ...] = get_args(Precision)
+    for name in engines if engine == "auto" else [each for each in engines if each == engine]:
+        asked = [each for each in formats if each == precision]
+        for candidate in asked or _precisions(name, facts):
+            missing = _what_is_missing(weights, name, candidate)
+            if missing is None:
+                return EngineChoice(name, candidate)
+            reasons.append(f"{name} {candidate}: {missing}")
+    raise EngineError(f"weights {weights}: no engine can run them. " + " ".join(reasons))
+
+
+def _precisions(engine: EngineName, facts: CpuFacts) -> list[Precision]:
+    """Give the number formats to try, fastest first.
+
+    torch stays at fp32: its dynamic int8 reaches linear layers only, and bf16 is for those who ask for it.
+    """
+    if engine == "torch":
+        return ["fp32"]
+    order: list[Precision] = ["int8"] if facts.has_int8 else []
+    return [*order, "bf16", "fp32"] if facts.has_bf16 else [*order, "fp32"]
+
+
+def _what_is_missing(weights: Path, engine: EngineName, precision: Precision) -> str | None:
+    """Say what keeps an engine from running these weights, None when nothing does."""
+    if importlib.util.find_spec(engine) is None:
+        return f"the package {engine} is not installed (pip install {engine})."
+    if engine == "torch":
+        found = weights if weights.is_file() else weights / TORCH_FILE
+        return None if found.is_file() else f"{found} is missing; export the checkpoint again."
+    if weights.is_file():
+        return "OpenVINO wants an exported folder, not a checkpoint; make one with `python -m graysam.export`."
+    folder = weights / OPENVINO_FOLDERS[precision]
+    wanted = [weights / SPEC_FILE, *(folder / name for name in OPENVINO_FILES)]
+    absent = [str(path) for path in wanted if not path.is_file()]
+    if not absent:
+        return None
+    remedy = " (--calibration makes the int8 files)" if precision == "int8" else ""
+    return f"{', '.join(absent)} missing; export the checkpoint again{remedy}."

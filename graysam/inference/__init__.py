@@ -1,0 +1,1 @@
+"""From slices and volumes with boxes to label maps, on any engine."""

@@ -1,0 +1,97 @@
+"""One slice, many boxes: one encoding, boxes decoded a few at a time, answers painted as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graysam.cases import label_dtype
+from graysam.engines.protocol import Engine, FloatArray
+from graysam.framing import Window, frame_prompts
+from graysam.geometry import Box
+from graysam.preprocessing import PreparedSlice, prepare_slice
+
+Overlap = Literal["last", "confident"]
+Labels = NDArray[np.uint8] | NDArray[np.uint16]
+
+# Bounds memory, whatever the number of boxes: SAM's decoder takes about 35 MB for each.
+BOXES_AT_ONCE: Final = 8
+
+
+@dataclass(frozen=True)
+class BoxAnswer:
+    """What a model says of one box.
+
+    Attributes:
+        index: which of the boxes asked for.
+        window: the rows and columns of the slice that the logits cover; the object is nowhere else.
+        logits: float32 in original pixels, above 0 where the object is.
+    """
+
+    index: int
+    window: Window
+    logits: FloatArray
+
+
+def segment_slice(
+    engine: Engine, image: NDArray[np.generic], boxes: Sequence[Box], *, overlap: Overlap = "last"
+) -> Labels:
+    """Segment the boxes of one image.
+
+    Args:
+        engine: the loaded model.
+        image: (H, W) or (H, W, 3), any integer or float dtype, finite.
+        boxes: in original pixels, inside the image; may be empty.
+        overlap: where objects meet, "last" lets the later box win, "confident" the higher logit.
+
+    Returns:
+        Labels (H, W): i + 1 for box i, 0 elsewhere; uint8 while that fits, else uint16.
+    """
+    labels: Labels = np.zeros(image.shape[:2], label_dtype(len(boxes)))
+    if not boxes:
+        return labels
+    best = np.zeros(labels.shape, np.float32) if overlap == "confident" else None
+    prepared = prepare_slice(image, engine.spec)
+    for answer in answer_boxes(engine, prepared, engine.encode(prepared.canvas), boxes):
+        paint(labels, answer, label=answer.index + 1, best=best)
+    return labels
+
+
+def answer_boxes(
+    engine: Engine, prepared: PreparedSlice, embedding: FloatArray, boxes: Sequence[Box]
+) -> Iterator[BoxAnswer]:
+    """Decode boxes of one slice and bring each answer back to original pixels, in the order of the boxes."""
+    for start in range(0, len(boxes), BOXES_AT_ONCE):
+        frame = frame_prompts(prepared, boxes[start : start + BOXES_AT_ONCE], engine.spec)
+        logits, _ = engine.decode(embedding, frame.inputs())
+        for place, grid in enumerate(logits):
+            window, values = frame.to_original(place, grid)
+            yield BoxAnswer(start + place, window, values)
+
+
+def paint(
+    labels: Labels, answer: BoxAnswer, *, label: int, best: NDArray[np.floating] | None = None
+) -> NDArray[np.bool_]:
+    """Enter one object into the (H, W) labels of its slice, and give its mask within the answer's window.
+
+    Objects may come in any order: without `best` the highest label wins, as if they had come in order.
+
+    Args:
+        labels: (H, W), changed in place.
+        answer: the object.
+        label: its number, at least 1.
+        best: (H, W) logits of what was painted so far, 0 where nothing was; given, the higher logit wins.
+    """
+    mask = answer.logits > 0
+    region = labels[answer.window]
+    if best is None:
+        wins = mask & (region < label)
+    else:
+        wins = mask & (answer.logits > best[answer.window])
+        best[answer.window][wins] = answer.logits[wins]
+    region[wins] = label
+    return mask

@@ -1,0 +1,175 @@
+"""Volumes: every object is followed from its middle slice to both ends, its own mask giving the next box.
+
+The walks of all objects are laid into two sweeps over the volume, one upwards and one downwards. On each slice of a
+sweep all objects that are due there share one encoding and are decoded together. A slice that both sweeps need, because
+one object climbs past the slice where another descends, is encoded in the first sweep and its embedding kept for the
+second, so that each slice is encoded once whatever the number of objects. What is kept is bounded (`KEPT_BYTES`); a
+slice beyond the bound is encoded a second time. Each is needed just once more, so nothing is gained by exchanging kept
+ones.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graysam.cases import label_dtype
+from graysam.engines.protocol import Engine, FloatArray
+from graysam.enhancement import stack_neighbours
+from graysam.geometry import Box, VolumeBox, box_around
+from graysam.inference.images import BoxAnswer, Labels, Overlap, answer_boxes, paint
+from graysam.preprocessing import PreparedSlice, prepare_slice
+
+# The next slice's object may reach this far beyond this slice's: 3 of the 256 pixels of the challenge's canvas.
+MARGIN_SHARE: Final = 3 / 256
+# 384 MB: 1,500 slices of the default model (0.25 MB each), about 90 of SAM's (4.2 MB each).
+KEPT_BYTES: Final = 384 * 1024**2
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is due on one slice of one sweep.
+
+    Attributes:
+        z: the slice.
+        objects: the objects due, in order.
+        upwards: the sweep; it also holds the middle slices, where the walks start.
+        last_visit: no later step comes back to this slice.
+    """
+
+    z: int
+    objects: tuple[int, ...]
+    upwards: bool
+    last_visit: bool
+
+
+def walk_from_middle(z_first: int, z_last: int) -> Iterator[tuple[int, int | None]]:
+    """Yield (slice, neighbour already segmented): the middle first, then up, then down; both ends included."""
+    middle = (z_first + z_last) // 2
+    yield middle, None
+    yield from ((z, z - 1) for z in range(middle + 1, z_last + 1))
+    yield from ((z, z + 1) for z in range(middle - 1, z_first - 1, -1))
+
+
+def plan_sweeps(boxes: Sequence[VolumeBox]) -> list[Step]:
+    """Lay the walks of all objects into an upward and a downward sweep, so that each finds its neighbour done."""
+    due: dict[bool, dict[int, list[int]]] = {True: defaultdict(list), False: defaultdict(list)}
+    for index, box in enumerate(boxes):
+        for z, neighbour in walk_from_middle(box.z_min, box.z_max):
+            due[neighbour is None or neighbour < z][z].append(index)
+    up, down = due[True], due[False]
+    return [
+        *(Step(z, tuple(up[z]), upwards=True, last_visit=z not in down) for z in sorted(up)),
+        *(Step(z, tuple(down[z]), upwards=False, last_visit=True) for z in sorted(down, reverse=True)),
+    ]
+
+
+def segment_volume(
+    engine: Engine,
+    volume: NDArray[np.generic],
+    boxes: Sequence[VolumeBox],
+    *,
+    overlap: Overlap = "last",
+    kept_bytes: int = KEPT_BYTES,
+) -> Labels:
+    """Segment the objects of a volume.
+
+    Memory, besides the volume and its labels: one slice at a time, `kept_bytes` of embeddings, and with "confident"
+    two bytes for each pixel of the slices that both sweeps visit.
+
+    Args:
+        engine: the loaded model.
+        volume: (D, H, W), any integer or float dtype, finite.
+        boxes: each the box on the object's middle slice and the slices it spans, inside the volume; may be empty.
+        overlap: where objects meet, "last" lets the later box win, "confident" the higher logit.
+        kept_bytes: bound of the embeddings kept between the sweeps.
+
+    Returns:
+        Labels (D, H, W): i + 1 for box i, 0 elsewhere, and outside each object's slices; uint8 while that fits, else
+        uint16. An object that is lost on a slice (empty mask) is looked for with its given box on the next.
+    """
+    labels: Labels = np.zeros(volume.shape[:3], label_dtype(len(boxes)))
+    slices = _Slices(engine, volume, kept_bytes)
+    next_boxes = _NextBoxes(boxes, size_hw=(volume.shape[1], volume.shape[2]))
+    best_logits: dict[int, NDArray[np.float16]] = {}
+    for step in plan_sweeps(boxes):
+        best = None
+        if overlap == "confident":
+            best = best_logits.pop(step.z, None)
+            best = np.zeros(labels.shape[1:], np.float16) if best is None else best
+            if not step.last_visit:
+                best_logits[step.z] = best
+        prepared, embedding = slices.get(step)
+        asked = [next_boxes.get(index, step) for index in step.objects]
+        for answer in answer_boxes(engine, prepared, embedding, asked):
+            index = step.objects[answer.index]
+            mask = paint(labels[step.z], answer, label=index + 1, best=best)
+            next_boxes.follow(index, step, answer, mask)
+    return labels
+
+
+class _NextBoxes:
+    """Where each object is looked for next, in either direction."""
+
+    def __init__(self, boxes: Sequence[VolumeBox], *, size_hw: tuple[int, int]) -> None:
+        self._given = [box.box for box in boxes]
+        self._middles = [next(walk_from_middle(box.z_min, box.z_max))[0] for box in boxes]
+        self._size_hw = size_hw
+        self._found: dict[tuple[int, bool], Box] = {}
+
+    def get(self, index: int, step: Step) -> Box:
+        """Give the box to ask for: the given one at the start and for a lost object."""
+        return self._found.pop((index, step.upwards), self._given[index])
+
+    def follow(self, index: int, step: Step, answer: BoxAnswer, mask: NDArray[np.bool_]) -> None:
+        """Note where an object was found on this slice; `mask` covers the answer's window."""
+        found = box_around(mask)
+        if found is None:
+            return
+        rows, columns = answer.window
+        in_slice = Box(
+            found.x_min + columns.start,
+            found.y_min + rows.start,
+            found.x_max + columns.start,
+            found.y_max + rows.start,
+        )
+        enlarged = in_slice.enlarged(MARGIN_SHARE * max(self._size_hw), self._size_hw)
+        self._found[index, step.upwards] = enlarged
+        if step.z == self._middles[index]:
+            self._found[index, False] = enlarged
+
+
+class _Slices:
+    """Prepared slices with their embeddings, each encoded once as long as the bound allows."""
+
+    def __init__(self, engine: Engine, volume: NDArray[np.generic], kept_bytes: int) -> None:
+        self._engine = engine
+        self._volume = volume
+        self._room = kept_bytes
+        self._kept: dict[int, tuple[PreparedSlice, FloatArray]] = {}
+
+    def get(self, step: Step) -> tuple[PreparedSlice, FloatArray]:
+        """Give a slice ready for decoding."""
+        if step.z in self._kept:
+            prepared, embedding = self._kept.pop(step.z)
+            self._room += embedding.nbytes
+            return replace(prepared, image=self._image(step.z)), embedding
+        prepared = prepare_slice(self._image(step.z), self._engine.spec)
+        embedding = self._engine.encode(prepared.canvas)
+        if not step.last_visit and embedding.nbytes <= self._room:
+            # Pixels are cut out of the volume again when needed; a canvas is not needed again.
+            nothing = np.empty(0, np.float32)
+            self._kept[step.z] = replace(prepared, canvas=nothing, image=nothing), embedding
+            self._room -= embedding.nbytes
+        return prepared, embedding
+
+    def _image(self, z: int) -> NDArray[np.generic]:
+        """Give slice z as `prepare_slice` keeps it: (H, W), or with its neighbours as (H, W, 3)."""
+        adjacent = self._engine.spec.channels == "adjacent"
+        image = stack_neighbours(self._volume, z) if adjacent else self._volume[z]
+        return image if image.dtype in (np.uint8, np.float32) else image.astype(np.float32)
