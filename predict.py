@@ -11,12 +11,12 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from graysam.progress import BarHandler
     from graysam.runner import CaseAccount, CaseSegmenter, RunAccount, Runner
 
 logger = logging.getLogger("predict")
@@ -123,34 +123,36 @@ def segmenter_loader(options: argparse.Namespace) -> Callable[[], CaseSegmenter]
 
 def run_with_progress(runner: Runner) -> RunAccount:
     """Run, with a bar on a terminal and a line for each case otherwise; what went wrong is said in both."""
-    bar = None
-    with ExitStack() as stack:
-        if sys.stderr.isatty() and logger.isEnabledFor(logging.INFO):
-            try:
-                from tqdm import tqdm
-                from tqdm.contrib.logging import logging_redirect_tqdm
-            except ImportError:  # the container goes without
-                pass
-            else:
-                bar = stack.enter_context(tqdm(total=len(runner.paths), unit="case", file=sys.stderr))
-                stack.enter_context(logging_redirect_tqdm())
-        done = 0
+    total, done = len(runner.paths), 0
+    bar = use_bar(total) if sys.stderr.isatty() and logger.isEnabledFor(logging.INFO) else None
 
-        def on_case(case: CaseAccount) -> None:
-            nonlocal done
-            done += 1
-            for warning in case.warnings:
-                logger.warning("%s: warning: %s", case.name, warning)
-            if case.error is not None:
-                logger.error("%s: FAILED: %s", case.name, case.error)
-            elif bar is None:
-                logger.info("%d/%d %s", done, len(runner.paths), case.line())
-            else:
-                logger.debug("%s", case.line())
-            if bar is not None:
-                bar.update()
+    def on_case(case: CaseAccount) -> None:
+        nonlocal done
+        done += 1
+        for warning in case.warnings:
+            logger.warning("%s: warning: %s", case.name, warning)
+        if case.error is not None:
+            logger.error("%s: FAILED: %s", case.name, case.error)
+        else:
+            logger.log(logging.INFO if bar is None else logging.DEBUG, "%d/%d %s", done, total, case.line())
+        if bar is not None:
+            bar.advance(case.name)
 
+    try:
         return runner.run(on_case=on_case)
+    finally:
+        if bar is not None:
+            bar.remove()
+
+
+def use_bar(total: int) -> BarHandler:
+    """Let log lines go above a progress bar from here on."""
+    from graysam.progress import BarHandler
+
+    bar = BarHandler(sys.stderr, total)
+    bar.setFormatter(logging.Formatter("%(message)s"))
+    logging.getLogger().handlers[:] = [bar]
+    return bar
 
 
 def report(account: RunAccount, options: argparse.Namespace, seconds: float) -> bool:

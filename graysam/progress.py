@@ -1,0 +1,50 @@
+"""A progress bar on a terminal that log lines do not run through. Standard library only, so that every image has it."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from time import perf_counter
+from typing import TextIO
+
+_CLEAR_LINE = "\r\x1b[K"  # the cursor to the first column, and nothing right of it
+
+
+class BarHandler(logging.StreamHandler[TextIO]):
+    """Writes log lines above a bar that stays the terminal's last line; made for one run of `total` steps."""
+
+    def __init__(self, stream: TextIO, total: int) -> None:
+        super().__init__(stream)
+        self._total = total
+        self._done = 0
+        self._current = ""
+        self._start = perf_counter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line where the bar was, and the bar below it."""
+        self.stream.write(_CLEAR_LINE)
+        super().emit(record)
+        self._draw()
+
+    def advance(self, name: str) -> None:
+        """Count the step `name` as done."""
+        self._done += 1
+        self._current = name
+        self._draw()
+
+    def remove(self) -> None:
+        """Wipe the bar away, for good."""
+        self.stream.write(_CLEAR_LINE)
+        self.stream.flush()
+        self._total = 0
+
+    def _draw(self) -> None:
+        """Draw `[####....] 3/8, 12 s left, NAME`, cut to the terminal's width; nothing when there are no steps."""
+        if self._total == 0:
+            return
+        elapsed = perf_counter() - self._start
+        left = f"{elapsed / self._done * (self._total - self._done):.0f} s left, " if self._done else ""
+        filled = 20 * self._done // self._total
+        text = f"[{'#' * filled}{'.' * (20 - filled)}] {self._done}/{self._total}, {left}{self._current}"
+        self.stream.write(_CLEAR_LINE + text[: shutil.get_terminal_size().columns - 1])
+        self.stream.flush()
