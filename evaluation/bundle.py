@@ -1,0 +1,346 @@
+"""Makes a CodaBench competition bundle, with which a lab runs its own challenge: references, cases, scorer, pages.
+
+The layout follows docs.codabench.org, "Competition Bundle Structure" and "YAML Structure" (version 2). What
+the scoring program imports is found in its sources and copied along, so that it runs in CodaBench's own
+Python image, which has NumPy and SciPy and nothing else that the scorer wants.
+"""
+
+from __future__ import annotations
+
+import ast
+import datetime
+import json
+import tempfile
+import zipfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.codabench import METRICS, column_key
+from evaluation.ranking import UNKNOWN_MODALITY
+from evaluation.submission import add_to_zip, write_flat_zip
+from graysam.archives import Archive, write_archive
+from graysam.cases import (
+    Case,
+    find_cases,
+    label_dtype,
+    modality_of,
+    read_case,
+    read_labels,
+    read_spacing_as_stored,
+    write_labels,
+    write_reference,
+)
+from graysam.errors import ScoreError
+from graysam.geometry import Box, VolumeBox
+
+ROOT = Path(__file__).resolve().parent.parent
+OWN_PACKAGES = ("evaluation", "graysam")
+PUBLIC_KEYS = ("imgs", "boxes", "spacing")
+# The image on python:3.12-slim with NumPy 1.26 and SciPy 1.11 (github.com/codalab/codalab-dockers); ours need
+# Python 3.11.
+DOCKER_IMAGE = "codalab/codalab-legacy:py312"
+EXECUTION_LIMIT_S = 7200
+COMMAND = "python3 /app/program/scoring.py /app/input/ /app/output/"
+# What the scorer's modules import but scoring does not use: without these lines, a bare image would refuse
+# the import.
+FALLBACKS = {
+    "cv2.py": '"""Stands in for OpenCV, which scoring does not call."""\n',
+    "tqdm.py": '''"""Stands in for tqdm: no progress bar."""
+
+
+class tqdm:
+    def __init__(self, iterable=(), **_):
+        self.iterable = iterable
+
+    def __iter__(self):
+        return iter(self.iterable)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def update(self, n=1):
+        pass
+''',
+}
+CHECKER = '''"""Check predictions and pack them for upload; python check_submission.py --help."""
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.append(str(Path(__file__).resolve().parent / "fallback"))
+    from evaluation.submission import main
+
+    sys.exit(main())
+'''
+MODE_TEXTS = {
+    "official": "number for number that of the challenge Segment Anything in Medical Images on Laptop (CVPR 2024).",
+    "honest": "true contours in two dimensions, spacing in the order of the axes, labels by presence.",
+}
+
+
+@dataclass(frozen=True)
+class BundleOptions:
+    """What the organisers decide."""
+
+    title: str = "Segment anything in medical images"
+    description: str = "Segment the objects that the boxes mark."
+    mode: str = "official"
+    """The scorer's mode, official or honest."""
+    docker_image: str = DOCKER_IMAGE
+    start: datetime.date = datetime.date(2026, 1, 1)
+    submissions_per_day: int = 5
+    contact: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a mode that the scorer lacks, and for less than one submission a day."""
+        if self.mode not in MODE_TEXTS or self.submissions_per_day < 1:
+            raise ValueError(f"wanted mode official or honest and at least 1 submission a day; got {self}")
+
+
+def write_bundle(out: Path, *, inputs: Path, references: Path, options: BundleOptions) -> tuple[str, ...]:
+    """Write the competition as one zip, whole or not at all, and give notes for the organisers.
+
+    Raises:
+        ScoreError: cases and references do not fit together, or a reference cannot be scored in this mode.
+        CaseError: a file cannot be read, or the zip not be written.
+    """
+    names = _matching_names(inputs, references)
+    modalities = Counter(modality_of(name) or UNKNOWN_MODALITY for name in names)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as staging:
+        folder = Path(staging)
+        notes = _stage_data(folder, names, inputs=inputs, references=references, mode=options.mode)
+        sample = folder / "sample_submission.zip"
+        write_flat_zip(sample, sorted((folder / "sample").iterdir()))
+        finished = folder / "bundle.zip"
+        with zipfile.ZipFile(finished, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in bundle_texts(options, modalities).items():
+                add_to_zip(archive, name, content.encode())
+            add_to_zip(archive, "logo.png", draw_logo())
+            add_to_zip(archive, "starting_kit/sample_submission.zip", sample.read_bytes())
+            for part in ("reference_data", "public_data"):
+                for path in sorted((folder / part).iterdir()):
+                    add_to_zip(archive, f"{part}/{path.name}", path.read_bytes())
+        finished.replace(out)
+    return tuple(notes)
+
+
+def _matching_names(inputs: Path, references: Path) -> list[str]:
+    """Give the file names that both folders have; a name that only one has is an error."""
+    cases, truths = ({path.name for path in find_cases(folder)} for folder in (inputs, references))
+    if cases != truths or not cases:
+        alone = [f"{name} (no reference)" for name in sorted(cases - truths)]
+        alone += [f"{name} (no case)" for name in sorted(truths - cases)]
+        raise ScoreError(
+            f"{inputs} and {references} must hold the same .npz names, at least one; found {len(cases)} "
+            f"cases and "
+            f"{len(truths)} references; alone: {', '.join(alone[:10]) or 'none'}."
+        )
+    return sorted(cases)
+
+
+def _stage_data(folder: Path, names: Sequence[str], *, inputs: Path, references: Path, mode: str) -> list[str]:
+    """Write the references without images, the cases without references, and the sample predictions; give notes."""
+    for part in ("reference_data", "public_data", "sample"):
+        (folder / part).mkdir()
+    notes, dropped, unscorable = [], Counter[str](), []
+    for name in names:
+        case, labels = read_case(inputs / name), read_labels(references / name, "gts")
+        if labels.shape != case.label_shape:
+            raise ScoreError(f"{name}: 'gts' has shape {labels.shape}, the case's image {case.label_shape}.")
+        present = np.unique(labels[labels > 0])
+        if mode == "official" and (not len(present) or len(present) != present[-1]):
+            unscorable.append(name)
+        spacing = read_spacing_as_stored(references / name) or read_spacing_as_stored(inputs / name)
+        if case.is_volume and spacing is None:
+            raise ScoreError(f"{name}: a volume is scored in mm and needs 'spacing', in the reference or in the case.")
+        if len(present) and int(present[-1]) > len(case.boxes):
+            notes.append(f"{name}: label {present[-1]} in the reference, but {len(case.boxes)} boxes in the case.")
+        write_reference(folder / "reference_data" / name, labels, spacing_mm=spacing[::-1] if spacing else None)
+        dropped.update(_write_public(inputs / name, folder / "public_data" / name))
+        write_labels(folder / "sample" / name, fill_boxes(case))
+    if unscorable:
+        raise ScoreError(
+            f"official mode has no score for references that are empty or leave out a label "
+            f"({', '.join(unscorable[:5])}; "
+            f"{len(unscorable)} in all): number their labels 1, 2, 3 without gaps, or take --mode honest."
+        )
+    return notes + [
+        f"'{key}' was left out of the public copy of {count} cases." for key, count in sorted(dropped.items())
+    ]
+
+
+def _write_public(source: Path, target: Path) -> list[str]:
+    """Copy a case with only what a participant may see; give the keys that were left out."""
+    with Archive(source) as archive:
+        secret = [key for key in archive.keys if key not in PUBLIC_KEYS]
+        write_archive(target, {key: archive.read(key) for key in archive.keys if key in PUBLIC_KEYS})
+    return secret
+
+
+def fill_boxes(case: Case) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Give the label map that fills every box, later ones over earlier ones: the least a method should beat."""
+    labels = np.zeros(case.label_shape, label_dtype(len(case.boxes)))
+    boxes: tuple[Box | VolumeBox, ...] = case.boxes
+    for label, given in enumerate(boxes, start=1):
+        box = given.box if isinstance(given, VolumeBox) else given
+        rows = slice(round(box.y_min), round(box.y_max) + 1)
+        columns = slice(round(box.x_min), round(box.x_max) + 1)
+        if isinstance(given, VolumeBox):
+            labels[given.z_min : given.z_max + 1, rows, columns] = label
+        else:
+            labels[rows, columns] = label
+    return labels
+
+
+# --- texts and programs
+# -------------------------------------------------------------------------------------------
+
+
+def bundle_texts(options: BundleOptions, modalities: Mapping[str, int]) -> dict[str, str]:
+    """Give every text file of the bundle: path in the zip -> content."""
+    texts = {"competition.yaml": competition_yaml(options, sorted(modalities))}
+    assets = resources.files("evaluation") / "assets" / "bundle"
+    facts = {
+        "title": options.title,
+        "description": options.description,
+        "modalities": ", ".join(sorted(modalities)),
+        "n_cases": str(sum(modalities.values())),
+        "counts": ", ".join(f"{modality} {count}" for modality, count in sorted(modalities.items())),
+        "mode": options.mode,
+        "mode_text": MODE_TEXTS[options.mode],
+    }
+    for page in ("overview", "evaluation", "data", "terms"):
+        template = (assets / f"{page}.md").read_text(encoding="utf-8")
+        for field, value in facts.items():
+            template = template.replace(f"{{{field}}}", value)
+        texts[f"pages/{page}.md"] = template
+    texts["scoring_program/metadata.yaml"] = f"command: {COMMAND}\n"
+    texts["scoring_program/settings.json"] = json.dumps({"mode": options.mode}) + "\n"
+    texts["scoring_program/scoring.py"] = (ROOT / "evaluation/codabench.py").read_text(encoding="utf-8")
+    texts["starting_kit/README.md"] = (assets / "starting_kit.md").read_text(encoding="utf-8")
+    texts["starting_kit/check_submission.py"] = CHECKER
+    for program, entries in (
+        ("scoring_program", ("evaluation.score", "evaluation.ranking")),
+        ("starting_kit", ("evaluation.submission",)),
+    ):
+        texts |= {f"{program}/{path}": content for path, content in needed_sources(entries).items()}
+        texts |= {f"{program}/fallback/{name}": content for name, content in FALLBACKS.items()}
+    return texts
+
+
+def needed_sources(entries: Sequence[str]) -> dict[str, str]:
+    """Give the sources of our own modules that some modules need, themselves and packages included: path -> content.
+
+    Imports are read from the syntax tree wherever they stand, also within functions.
+    """
+    found: dict[str, str] = {}
+    pending = [*entries]
+    while pending:
+        module = pending.pop()
+        path = ROOT / Path(*module.split("."))
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        relative = path.relative_to(ROOT).as_posix()
+        if relative in found or not path.is_file():  # not a file: a name imported from a module
+            continue
+        found[relative] = path.read_text(encoding="utf-8")
+        if "." in module:
+            pending.append(module.rpartition(".")[0])
+        for node in ast.walk(ast.parse(found[relative])):
+            names: list[str] = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            pending += [name for name in names if name.split(".")[0] in OWN_PACKAGES]
+    return dict(sorted(found.items()))
+
+
+def competition_yaml(options: BundleOptions, modalities: Sequence[str]) -> str:
+    """Give competition.yaml, version 2; texts are quoted as JSON does, which YAML reads alike."""
+
+    def quoted(text: str) -> str:
+        return json.dumps(text, ensure_ascii=False)
+
+    columns = [(f"{metric.upper()} (mean of modalities)", column_key(metric), "desc", 4) for metric in METRICS]
+    columns += [
+        (f"{metric.upper()} {modality}", column_key(metric, modality), "desc", 4)
+        for modality in modalities
+        for metric in METRICS
+    ]
+    columns.append(("Missing predictions", "missing", "asc", 0))
+    lines = [
+        "version: 2",
+        f"title: {quoted(options.title)}",
+        f"description: {quoted(options.description)}",
+        "image: logo.png",
+        "terms: pages/terms.md",
+        "registration_auto_approve: False",
+        f"docker_image: {quoted(options.docker_image)}",
+        "make_programs_available: True",
+        "enable_detailed_results: True",
+        *([f"contact_email: {quoted(options.contact)}"] if options.contact else []),
+        "pages:",
+        *(f"  - title: {title}\n    file: pages/{title.lower()}.md" for title in ("Overview", "Evaluation", "Data")),
+        "tasks:",
+        "  - index: 0",
+        f"    name: {quoted(options.title)}",
+        f"    description: {quoted(options.description)}",
+        "    scoring_program: scoring_program",
+        "    reference_data: reference_data",
+        "solutions:",
+        "  - index: 0",
+        "    path: starting_kit/sample_submission.zip",
+        "    tasks:",
+        "      - 0",
+        "phases:",
+        "  - index: 0",
+        "    name: Test",
+        "    description: Upload the predictions of all cases.",
+        f"    start: {options.start.isoformat()} 00:00:00",
+        f"    max_submissions_per_day: {options.submissions_per_day}",
+        f"    execution_time_limit: {EXECUTION_LIMIT_S}",
+        "    accepts_only_result_submissions: True",
+        "    starting_kit: starting_kit",
+        "    public_data: public_data",
+        "    tasks:",
+        "      - 0",
+        "leaderboards:",
+        "  - title: Results",
+        "    key: main",
+        "    submission_rule: Force_Best",
+        "    columns:",
+    ]
+    for index, (title, key, sorting, precision) in enumerate(columns):
+        lines += [
+            f"      - title: {quoted(title)}",
+            f"        key: {key}",
+            f"        index: {index}",
+            f"        sorting: {sorting}",
+            f"        precision: {precision}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def draw_logo(size: int = 400) -> bytes:
+    """Draw the competition's picture: a box round an object on a dark slice; PNG."""
+    picture = np.full((size, size, 3), (38, 28, 20), np.uint8)  # blue, green, red
+    centre = (size // 2, size // 2)
+    cv2.ellipse(picture, centre, (int(size * 0.38), int(size * 0.44)), 0, 0, 360, (74, 62, 52), -1, cv2.LINE_AA)
+    cv2.ellipse(picture, centre, (int(size * 0.2), int(size * 0.14)), 25, 0, 360, (122, 154, 36), -1, cv2.LINE_AA)
+    corner = (int(size * 0.28), int(size * 0.33)), (int(size * 0.72), int(size * 0.67))
+    cv2.rectangle(picture, *corner, (60, 176, 255), max(2, size // 60), cv2.LINE_AA)
+    done, data = cv2.imencode(".png", picture)
+    assert done, "OpenCV always encodes 8-bit PNG"
+    return bytes(data.tobytes())
