@@ -243,7 +243,8 @@ def bundle_texts(options: BundleOptions, modalities: Mapping[str, int]) -> dict[
 def needed_sources(entries: Sequence[str]) -> dict[str, str]:
     """Give the sources of our own modules that some modules need, themselves and packages included: path -> content.
 
-    Imports are read from the syntax tree wherever they stand, also within functions.
+    Imports are read from the syntax tree wherever they stand, also within functions; of a package's __init__ only those
+    that run on import, because a package may offer, on demand, far more than is wanted here.
     """
     found: dict[str, str] = {}
     pending = [*entries]
@@ -257,7 +258,8 @@ def needed_sources(entries: Sequence[str]) -> dict[str, str]:
         found[relative] = path.read_text(encoding="utf-8")
         if "." in module:
             pending.append(module.rpartition(".")[0])
-        for node in ast.walk(ast.parse(found[relative])):
+        tree = ast.parse(found[relative])
+        for node in tree.body if path.name == "__init__.py" else ast.walk(tree):
             names: list[str] = []
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
