@@ -305,6 +305,16 @@ def test_predicting_imports_nothing_slow_and_no_option_s_modules_unasked(folder)
     assert read_labels(folder / "out" / "2DBox_US_1.npz", "segs").any()
 
 
+@pytest.mark.weights
+def test_the_openvino_engine_imports_nothing_slow_either(folder):
+    if not (ROOT / "weights" / "graysam" / "openvino").is_dir():
+        pytest.skip("no OpenVINO files under weights/graysam")
+    pytest.importorskip("openvino")
+    modules = imported_by("-i", folder / "in", "-o", folder / "out", "--engine", "openvino")
+    assert "openvino" in modules
+    assert not modules & {*SLOW_TO_IMPORT, "nncf", "tqdm", "graysam.overlay", "graysam.models.segmenter"}
+
+
 def test_importing_predict_alone_imports_no_numpy():
     code = "import sys, predict; print('numpy' in sys.modules, 'cv2' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
