@@ -46,7 +46,7 @@ class SamSegmenter(nn.Module):
         embedding: (1, 256, h, w), one image for all boxes, or (N, 256, h, w), one image for each box.
         boxes_canvas: (N, 4) float, x_min, y_min, x_max, y_max in pixels of the canvas.
         Gives logits (N, 4 h, 4 w) in the frame of the canvas, and the estimated IoU (N,); N may be 0.
-        Memory grows by about 35 MB a box at h = 64, so callers cut many boxes into chunks.
+        Memory grows by about 25 MB a box at h = 64, so callers cut many boxes into chunks.
         """
         logits, iou = self.mask_decoder(
             embedding + self.prompt_encoder.no_mask(),
