@@ -8,7 +8,7 @@ uninterrupted one would have drawn, and two processes draw together what one pro
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -37,13 +37,13 @@ def build_sampler(entries: Sequence[StoreEntry], config: DataConfig, *, seed: in
     """Give the sampler that a config asks for."""
     if config.sampling == "paper":
         return EpochSampler(entries, images_per_stratum=config.epoch_images, seed=seed)
-    return BalancedSampler(entries)
+    return BalancedSampler(entries, config.modality_weights)
 
 
 class BalancedSampler:
-    """Draws modality evenly, data set by the root of its patients, patient evenly, slice evenly."""
+    """Draws modality evenly or by given weights, data set by the root of its patients, patient evenly, slice evenly."""
 
-    def __init__(self, entries: Sequence[StoreEntry]) -> None:
+    def __init__(self, entries: Sequence[StoreEntry], modality_weights: Mapping[str, float] | None = None) -> None:
         tree: dict[str, dict[str, dict[str, list[int]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
         for number, entry in enumerate(entries):
             tree[entry.modality][entry.dataset][entry.group].append(number)
@@ -51,6 +51,8 @@ class BalancedSampler:
             [(dataset, list(groups.values())) for dataset, groups in sorted(tree[modality].items())]
             for modality in sorted(tree)
         ]
+        shares = np.array([(modality_weights or {}).get(modality, 1.0) for modality in sorted(tree)])
+        self._modality_shares = shares / shares.sum()
         self._dataset_weights = []
         for datasets in self._modalities:
             roots = np.sqrt([len(groups) for _, groups in datasets])
@@ -58,7 +60,7 @@ class BalancedSampler:
 
     def draw(self, number: int, rng: np.random.Generator) -> int:
         """Give the position of one entry; the number does not matter."""
-        modality = int(rng.integers(len(self._modalities)))
+        modality = int(rng.choice(len(self._modalities), p=self._modality_shares))
         dataset = int(rng.choice(len(self._modalities[modality]), p=self._dataset_weights[modality]))
         groups = self._modalities[modality][dataset][1]
         group = groups[int(rng.integers(len(groups)))]

@@ -1,0 +1,269 @@
+"""Teach an image encoder what a larger one sees, before the whole is trained.
+
+    python -m train.distill --teacher runs/big/best.pt --config train/configs/graysam.toml --store S --out runs/x
+
+The first stage of LiteMedSAM and Swin-LiteMedSAM. The teacher embeds every slice of the training split once; the
+embeddings lie on disk in half precision. The student's encoder then learns to give the same embeddings by their mean
+absolute difference; where widths or grids differ, a 1x1 convolution and a resize stand between the two, and are
+thrown away in the end. The second stage starts from the result: `python -m train.run --init runs/x/best.pt ...`.
+
+A teacher is any model of this project, or an official checkpoint with `--teacher-spec l0`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from graysam.errors import GraySamError
+from graysam.models.checkpoint import load_model
+from graysam.models.segmenter import build_model
+from graysam.models.spec import SPECS, ModelSpec
+from graysam.preprocessing import prepare_slice
+from graysam.store import open_store
+from train.config import RunConfig, read_config
+from train.dataset import SliceMemory
+from train.run_folder import append_row, index_hash, write_atomically, write_provenance
+from train.sampling import build_sampler, generator_for
+from train.schedule import Progress, learning_rate_share
+
+logger = logging.getLogger("train")
+
+LOG_EVERY_STEPS = 50
+REPORT_EVERY_SLICES = 500
+
+
+class DistillationError(GraySamError):
+    """Stored embeddings do not fit the store or the teacher."""
+
+
+@dataclass(frozen=True)
+class StoredEmbeddings:
+    """A teacher's embeddings on disk.
+
+    Attributes:
+        values: (slices, C, h, w) float16, mapped, in the order of the training split.
+        teacher: name of the teacher's spec.
+    """
+
+    values: NDArray[np.float16]
+    teacher: str
+
+
+def store_embeddings(
+    teacher: nn.Module, spec: ModelSpec, memory: SliceMemory, folder: Path, *, data_hash: str, device: torch.device
+) -> StoredEmbeddings:
+    """Embed every slice, or go on where an earlier call was stopped; slices already embedded are not done again.
+
+    Args:
+        teacher: in evaluation mode, on the device.
+        spec: of the teacher; each slice is prepared as it wants it.
+        memory: the training split.
+        folder: takes embeddings.f16 and embeddings.json.
+        data_hash: of the store's index; embeddings of another store are refused.
+        device: where the teacher is.
+
+    Raises:
+        DistillationError: the folder holds embeddings of another store or teacher.
+    """
+    facts_path = folder / "embeddings.json"
+    origin = {"store_index_sha256": data_hash, "teacher": spec.to_dict()}
+    facts: dict[str, Any] = {**origin, "done": 0}
+    if facts_path.exists():
+        facts = json.loads(facts_path.read_text())
+    if {key: facts[key] for key in origin} != origin:
+        raise DistillationError(f"{facts_path}: made from another store or teacher; remove it, or use another folder.")
+    shape = tuple(facts.get("shape") or _embed(teacher, spec, memory.image(0), device).shape)
+    path = folder / "embeddings.f16"
+    mode = "r+" if path.exists() else "w+"
+    values = np.memmap(path, np.float16, mode, shape=(len(memory), *shape))  # type: ignore[call-overload]
+    for number in range(facts["done"], len(memory)):
+        values[number] = _embed(teacher, spec, memory.image(number), device)
+        if (number + 1) % REPORT_EVERY_SLICES == 0 or number + 1 == len(memory):
+            values.flush()
+            _write_json(facts_path, {**origin, "shape": list(shape), "done": number + 1})
+            logger.info("embedded %d of %d slices", number + 1, len(memory))
+    return StoredEmbeddings(values, spec.name)
+
+
+@torch.inference_mode()
+def _embed(teacher: nn.Module, spec: ModelSpec, image: NDArray[np.uint8], device: torch.device) -> NDArray[np.float16]:
+    canvas = torch.from_numpy(prepare_slice(image, spec).canvas)[None].to(device)
+    embedding: Tensor = teacher.encode(canvas)[0]  # type: ignore[operator]
+    return embedding.float().cpu().numpy().astype(np.float16)
+
+
+def _write_json(path: Path, values: dict[str, object]) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(values) + "\n")
+    part.replace(path)
+
+
+class Distiller:
+    """Trains a student's encoder on stored embeddings."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        memory: SliceMemory,
+        embeddings: StoredEmbeddings,
+        folder: Path,
+        device: torch.device,
+    ) -> None:
+        self.config, self.folder, self.device = config, folder, device
+        self._memory, self._embeddings = memory, embeddings
+        torch.manual_seed(config.seed)
+        self.student = build_model(config.model).to(device)
+        channels, *self._grid = embeddings.values.shape[1:]
+        width = _embedding_width(self.student, config.model, device)
+        self.bridge: nn.Module = nn.Identity()
+        if width != channels:
+            self.bridge = nn.Conv2d(width, channels, 1).to(device)
+        own = [*encoder_of(self.student).parameters(), *self.bridge.parameters()]
+        self.optimiser = torch.optim.AdamW(own, config.optimiser.learning_rate)
+        self.progress = Progress(steps=config.steps, minutes=config.minutes)
+        self._sampler = build_sampler(memory.entries, config.data, seed=config.seed)
+
+    def resume(self) -> bool:
+        """Take up the last checkpoint, if there is one."""
+        path = self.folder / "last.pt"
+        if not path.exists():
+            return False
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        self.student.load_state_dict(state["model"])
+        self.bridge.load_state_dict(state["bridge"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.progress = Progress(
+            steps=self.config.steps, minutes=self.config.minutes, step=state["step"], seconds=state["seconds"]
+        )
+        return True
+
+    def save(self) -> None:
+        """Write last.pt, the whole state, and best.pt, which a training starts from."""
+        state = {
+            "model": self.student.state_dict(),
+            "bridge": self.bridge.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.progress.step,
+            "seconds": self.progress.seconds,
+        }
+        write_atomically(self.folder / "last.pt", state)
+        shipped = {"model": self.student.state_dict(), "spec": self.config.model.to_dict(), "validation": {}}
+        write_atomically(self.folder / "best.pt", shipped)
+
+    def run(self, session_seconds: float) -> None:
+        """Train until the run or this session is over."""
+        ends = time.monotonic() + session_seconds
+        last_save = time.monotonic()
+        while self.progress.share < 1 and time.monotonic() < ends:
+            difference = self.train_step()
+            if self.progress.step % LOG_EVERY_STEPS == 0:
+                minutes = round(self.progress.seconds / 60, 2)
+                row = {"step": self.progress.step, "minutes": minutes, "difference": round(difference, 6)}
+                append_row(self.folder / "log.csv", row)
+                logger.info("%s", row)
+            if time.monotonic() - last_save > self.config.checkpoint_minutes * 60:
+                self.save()
+                last_save = time.monotonic()
+        self.save()
+
+    def train_step(self) -> float:
+        """Take one step; give the mean absolute difference of the embeddings before it."""
+        share = learning_rate_share(self.progress.share, self.config.optimiser)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.config.optimiser.learning_rate * share
+        canvas, wanted = self.batch(self.progress.step)
+        self.student.train()
+        bf16 = self.config.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            given = self.bridge(self.student.encode(canvas))  # type: ignore[operator]
+        if list(given.shape[2:]) != self._grid:
+            given = functional.interpolate(given, size=self._grid, mode="bilinear", align_corners=False)
+        difference = functional.l1_loss(given.float(), wanted)
+        self.optimiser.zero_grad(set_to_none=True)
+        difference.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(encoder_of(self.student).parameters(), self.config.optimiser.clip)
+        self.optimiser.step()
+        self.progress.step += 1
+        return float(difference.detach())
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Give canvases (B, 3, S, S) and the teacher's embeddings (B, C, h, w); slices as they are, not augmented."""
+        size = self.config.data.images_per_batch
+        numbers = [
+            self._sampler.draw(image, generator_for(self.config.seed, image))
+            for image in range(step * size, (step + 1) * size)
+        ]
+        canvases = [prepare_slice(self._memory.image(number), self.config.model).canvas for number in numbers]
+        wanted = np.stack([self._embeddings.values[number] for number in numbers]).astype(np.float32)
+        return torch.from_numpy(np.stack(canvases)).to(self.device), torch.from_numpy(wanted).to(self.device)
+
+
+def encoder_of(model: nn.Module) -> nn.Module:
+    """Give the image encoder of any of our models."""
+    encoder = getattr(model, "encoder", None) or getattr(model, "image_encoder", None)
+    assert isinstance(encoder, nn.Module), "every model of graysam.models has an image encoder"
+    return encoder
+
+
+@torch.inference_mode()
+def _embedding_width(model: nn.Module, spec: ModelSpec, device: torch.device) -> int:
+    blank = torch.zeros(1, 3, spec.canvas, spec.canvas, device=device)
+    return int(model.eval().encode(blank).shape[1])  # type: ignore[operator]
+
+
+def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--teacher", type=Path, required=True, help="a best.pt, a shipped or an official checkpoint")
+    parser.add_argument("--teacher-spec", choices=sorted(SPECS), help="of a teacher that carries none")
+    parser.add_argument("--config", type=Path, required=True, help="of the student; see train/configs")
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="run folder; an unfinished run in it goes on")
+    parser.add_argument("--embeddings", type=Path, help="folder for the teacher's embeddings (default: OUT)")
+    parser.add_argument("--minutes", type=float, help="of training, over all sessions; embedding not counted")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--session-minutes", type=float, default=float("inf"))
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Embed with the teacher, then train the student; both go on where they were stopped."""
+    options = parse_options(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    config = read_config(options.config, minutes=options.minutes, steps=options.steps)
+    device, folder = torch.device(options.device), options.embeddings or options.out
+    for each in (options.out, folder):
+        each.mkdir(parents=True, exist_ok=True)
+    memory = SliceMemory(open_store(options.store), "train")
+    teacher = load_model(options.teacher, spec=SPECS[options.teacher_spec] if options.teacher_spec else None)
+    assert isinstance(teacher.spec, ModelSpec), "load_model gives models that know their spec"
+    embeddings = store_embeddings(
+        teacher.to(device), teacher.spec, memory, folder, data_hash=index_hash(options.store), device=device
+    )
+    distiller = Distiller(config, memory, embeddings, options.out, device)
+    distiller.resume()
+    write_provenance(options.out, config, options.store)
+    distiller.run(options.session_minutes * 60)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
