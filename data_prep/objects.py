@@ -20,6 +20,7 @@ from typing import Any, Literal, get_args
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 
 from graysam.cases import label_dtype
 from graysam.errors import PrepareError
@@ -198,9 +199,11 @@ def _dust(numbered: NDArray[Any], limit: int) -> tuple[NDArray[Any], int, int]:
 
 
 def _sizes_of(numbered: NDArray[Any]) -> NDArray[np.int64]:
-    """Give the number of elements of every number; unlike bincount it does not copy a volume to 64 bits."""
-    sizes = cc3d.statistics(np.ascontiguousarray(numbered), no_slice_conversion=True)["voxel_counts"]
-    return np.asarray(sizes, np.int64)
+    """Give the number of elements of every number."""
+    # bincount copies to 64 bits, 600 MB for a large volume; cc3d does not, but refuses numbers above the size.
+    if numbered.ndim == 3 and int(numbered.max(initial=0)) < numbered.size:
+        return np.asarray(cc3d.statistics(np.ascontiguousarray(numbered))["voxel_counts"], np.int64)
+    return np.bincount(numbered.ravel())
 
 
 def _count_values(numbered: NDArray[Any]) -> int:
@@ -209,13 +212,9 @@ def _count_values(numbered: NDArray[Any]) -> int:
 
 def _cut_out(numbered: NDArray[Any]) -> Iterator[tuple[tuple[slice, ...], NDArray[np.bool_]]]:
     """Yield (window, mask) of every number, in rising order."""
-    if not numbered.any():
-        return
-    statistics = cc3d.statistics(np.ascontiguousarray(numbered))
-    windows = statistics["bounding_boxes"]
-    for number in (int(number) for number in np.flatnonzero(statistics["voxel_counts"]) if number):
-        window = tuple(slice(int(part.start), int(part.stop)) for part in windows[number])
-        yield window, numbered[window] == number
+    for index, window in enumerate(find_objects(numbered)):
+        if window is not None:  # numbers may have gaps
+            yield window, numbered[window] == index + 1
 
 
 def paint(objects: Sequence[ObjectMask], shape: tuple[int, ...]) -> NDArray[np.uint8] | NDArray[np.uint16]:

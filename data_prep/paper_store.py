@@ -291,14 +291,19 @@ class _Dtype:
         return np.frombuffer(content, "<" + self.code)
 
 
-def _read_scalar(dtype: object, content: object) -> int:
-    """Stand in for numpy's `scalar`."""
-    if not isinstance(dtype, _Dtype):
-        raise pickle.UnpicklingError("a number without a dtype")
-    numbers = dtype.read(content)
-    if numbers.size != 1:
-        raise pickle.UnpicklingError("a number of the wrong length")
-    return int(numbers[0])
+class _Scalar:
+    """Stands in for numpy's `scalar`, a function that gives one number."""
+
+    def __call__(self, dtype: object, content: object) -> int:
+        if not isinstance(dtype, _Dtype):
+            raise pickle.UnpicklingError("a number without a dtype")
+        numbers = dtype.read(content)
+        if numbers.size != 1:
+            raise pickle.UnpicklingError("a number of the wrong length")
+        return int(numbers[0])
+
+    def __setstate__(self, state: object) -> None:
+        raise pickle.UnpicklingError("a function with a state")  # without this, a file could set attributes
 
 
 class _Array:
@@ -326,7 +331,7 @@ class _RunsUnpickler(pickle.Unpickler):
             return _Dtype
         if module in ("numpy.core.multiarray", "numpy._core.multiarray"):
             if name == "scalar":
-                return _read_scalar
+                return _Scalar()
             if name == "_reconstruct":
                 return _Array
         if (module, name) == ("numpy", "ndarray"):

@@ -287,8 +287,7 @@ def _read_dicom(folder: Path) -> Volume:
         notes.append(f"slices are not evenly spaced (distances differ by {gap:.2f} mm); is a slice missing?")
     modality = str(header.get("Modality", ""))
     if header.get("PhotometricInterpretation") == "MONOCHROME1":
-        array = array.max() - array
-        notes.append("MONOCHROME1: turned so that dense is bright")
+        notes.append("MONOCHROME1: the reader has turned it so that dense is bright")
     if modality == "CT":
         units = "HU"
     elif modality == "PT":
@@ -350,6 +349,8 @@ def suv_factor(header: DicomHeader) -> float | None:
 def _clock(value: object) -> datetime | None:
     """Read DICOM's HHMMSS.ffffff; None for anything else."""
     text = str(value or "").split(".")[0].strip()
+    if len(text) < 2:  # an empty time is no midnight
+        return None
     try:
         return datetime.strptime(text.ljust(6, "0")[:6], "%H%M%S")
     except ValueError:
