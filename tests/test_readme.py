@@ -1,0 +1,202 @@
+"""Every command of the README is run: here word for word, in order, in a sandbox, or where ELSEWHERE says."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from examples.phantoms import make_phantoms, write_phantoms
+from graysam.cases import read_case
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+HAS_WEIGHTS = (ROOT / "weights" / "graysam" / "spec.json").is_file()
+
+# Commands that would set up a machine or take longer than a test may, and what runs them: a file and a text in it.
+ELSEWHERE = {
+    "make demo": (".ci/run", "make demo"),
+    "make test": (".ci/run", "make test"),
+}
+# The folders and files that the commands may find beside them.
+LINKED = ("graysam", "data_prep", "evaluation", "train", "examples", "benchmarks", "predict.py", "weights", "Makefile")
+
+# Stands in for the scheduler: runs what it is given once for each task of the array, as SLURM would.
+SBATCH = """\
+#!/bin/sh
+range=${1#--array=}; first=${range%-*}; last=${range#*-}
+[ "$2" = --wrap ] || exit 2
+export SLURM_ARRAY_TASK_MIN=$first SLURM_ARRAY_TASK_COUNT=$((last - first + 1))
+for task in $(seq "$first" "$last"); do
+    SLURM_ARRAY_TASK_ID=$task sh -c "$3" || exit 1
+done
+"""
+# The real docker, but with the names of the images that tests/test_container.py builds, so that nobody's image named
+# graysam is replaced, and building the project from where it lies.
+DOCKER = """\
+#!{python}
+import os, shlex, sys
+names = {{"graysam": "graysam-test", "graysam:latest": "graysam-test:latest", "graysam-torch": "graysam-test-torch"}}
+words = [names.get(word, word) for word in sys.argv[1:]]
+if words[0] == "build":
+    extra = shlex.split(os.environ.get("DOCKER_BUILD_ARGS", ""))
+    if index := os.environ.get("TORCH_PIP_ARGS"):
+        extra += ["--build-arg", "TORCH_PIP_ARGS=" + index]
+    words = ["build", *extra, *words[1:-1], {root!r}]
+    os.environ["DOCKER_BUILDKIT"] = "1"
+os.execv({docker!r}, ["docker", *words])
+"""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of the README: its language and its text."""
+
+    language: str
+    text: str
+
+
+def fenced_blocks(markdown: str) -> list[Block]:
+    return [Block(*found) for found in re.findall(r"^```(\w*)\n(.*?)^```$", markdown, re.MULTILINE | re.DOTALL)]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line, and whether it or another one of its block needs a Docker engine."""
+
+    text: str
+    needs_docker: bool
+
+
+def commands_of(markdown: str) -> list[Command]:
+    """All command lines, with continued lines joined."""
+    commands = []
+    for block in fenced_blocks(markdown):
+        if block.language != "sh":
+            continue
+        lines = block.text.replace("\\\n", " ").splitlines()
+        needs_docker = "docker " in block.text
+        commands += [
+            Command(" ".join(line.split()), needs_docker or "--image" in line)
+            for line in lines
+            if line.strip() and not line.lstrip().startswith("#")
+        ]
+    return commands
+
+
+COMMANDS = commands_of(README)
+
+
+def marked(command: Command) -> object:
+    marks = [pytest.mark.slow, pytest.mark.weights, *([pytest.mark.docker] if command.needs_docker else [])]
+    return pytest.param(command, marks=marks, id=command.text[:90])
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that looks like a checkout after `make demo`; what commands write stays in it."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for part in (folder, folder.parent):  # pytest makes them 0700; containers under any uid look into it
+        part.chmod(0o755)
+    for name in LINKED:
+        if (ROOT / name).exists():
+            (folder / name).symlink_to(ROOT / name)
+    (folder / ".venv").symlink_to(sys.prefix)
+    write_phantoms(folder / "demo", make_phantoms())
+    programs = folder / ".programs"
+    programs.mkdir()
+    docker = shutil.which("docker") or "/usr/bin/docker"
+    texts = {"sbatch": SBATCH, "docker": DOCKER.format(python=sys.executable, root=str(ROOT), docker=docker)}
+    for name, text in texts.items():
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    return folder
+
+
+def run_in(sandbox: Path, command: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(sandbox / ".programs"), str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        cwd=sandbox,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+
+
+@pytest.mark.parametrize("command", [marked(each) for each in COMMANDS if each.text not in ELSEWHERE])
+def test_a_command_of_the_readme_works_as_printed(sandbox: Path, command: Command) -> None:
+    if not HAS_WEIGHTS:
+        pytest.skip("no weights under weights/graysam")
+    if command.needs_docker:
+        need_docker()
+    done = run_in(sandbox, command.text)
+    assert done.returncode == 0, f"{command.text}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+
+
+def need_docker() -> None:
+    if shutil.which("docker") is None or subprocess.run(["docker", "info"], capture_output=True).returncode:
+        reason = "no Docker engine that this process may use"
+        (pytest.fail if os.environ.get("GRAYSAM_REQUIRE_DOCKER") else pytest.skip)(reason)
+
+
+@pytest.mark.parametrize("command", ELSEWHERE)
+def test_a_command_that_is_run_elsewhere_is_in_the_readme_and_there(command: str) -> None:
+    path, text = ELSEWHERE[command]
+    assert command in [each.text for each in COMMANDS], "no longer in the README: take it out of ELSEWHERE"
+    assert text in (ROOT / path).read_text(encoding="utf-8")
+
+
+@pytest.mark.weights
+def test_the_three_lines_of_python_work() -> None:
+    if not HAS_WEIGHTS:
+        pytest.skip("no weights under weights/graysam")
+    (block,) = [block for block in fenced_blocks(README) if block.language == "python"]
+    names: dict[str, object] = {"image": np.random.default_rng(0).integers(0, 256, (300, 400), np.uint8)}
+    exec(block.text, names)
+    labels = names["labels"]
+    assert isinstance(labels, np.ndarray)
+    assert labels.shape == (300, 400)
+    assert len(block.text.strip().splitlines()) == 3
+
+
+def test_the_kubernetes_job_tells_each_pod_how_many_there_are() -> None:
+    (job,) = [block.text for block in fenced_blocks(README) if block.language == "yaml"]
+    completions = re.search(r"completions: (\d+)", job)
+    count = re.search(r'GRAYSAM_NUM_PARTS, value: "(\d+)"', job)
+    assert completions
+    assert count
+    assert completions[1] == count[1]
+    assert "completionMode: Indexed" in job
+
+
+def test_no_block_of_the_readme_escapes_these_tests() -> None:
+    assert {block.language for block in fenced_blocks(README)} <= {"sh", "python", "yaml"}
+    assert README.count("```") == 2 * len(fenced_blocks(README))
+
+
+def test_the_files_that_the_readme_shows_and_links_to_are_there() -> None:
+    targets = re.findall(r"\]\((?!https?://)([^)#]+)\)", README)
+    assert "docs/demo.png" in targets
+    missing = [target for target in targets if not (ROOT / target).exists()]
+    assert not missing
+
+
+def test_the_readme_hides_no_unfinished_part() -> None:
+    assert "<!--" not in README
+    assert not re.search(r"\b(TODO|TBD|FIXME|XXX)\b", README)
+
+
+def test_the_demo_cases_of_the_readme_have_boxes(tmp_path: Path) -> None:
+    write_phantoms(tmp_path, make_phantoms()[:1])
+    (path,) = (tmp_path / "inputs").iterdir()
+    assert read_case(path).boxes
