@@ -10,7 +10,8 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -51,22 +52,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Predict a folder, and give the exit status."""
     start = perf_counter()
     options = parse_options(argv)
-    level = {-1: logging.WARNING, 0: logging.INFO}.get(options.verbosity, logging.DEBUG)
-    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr, force=True)
     # Imported late, so that --help and wrong options answer at once.
     from graysam.errors import GraySamError
 
+    with logging_to_stderr(options.verbosity) as bar:
+        try:
+            return predict(options, start, bar)
+        except GraySamError as error:
+            logger.error("error: %s", error)
+            return 2
+        except KeyboardInterrupt:
+            logger.error("interrupted; run again with --resume to continue")
+            return 130
+
+
+@contextmanager
+def logging_to_stderr(verbosity: int) -> Iterator[BarHandler | None]:
+    """Send what is logged in the block to stderr; give a progress bar if that is a terminal, else None."""
+    bar = None
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    if sys.stderr.isatty() and verbosity >= 0:
+        from graysam.progress import BarHandler
+
+        handler = bar = BarHandler(sys.stderr)
+    root = logging.getLogger()
+    level_before = root.level
+    root.addHandler(handler)
+    root.setLevel({-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG))
     try:
-        return predict(options, start)
-    except GraySamError as error:
-        logger.error("error: %s", error)
-        return 2
-    except KeyboardInterrupt:
-        logger.error("interrupted; run again with --resume to continue")
-        return 130
+        yield bar
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level_before)
 
 
-def predict(options: argparse.Namespace, start: float) -> int:
+def predict(options: argparse.Namespace, start: float, bar: BarHandler | None) -> int:
     """Run the cases, draw the progress, write the report.
 
     Raises:
@@ -89,7 +109,7 @@ def predict(options: argparse.Namespace, start: float) -> int:
         segmenter_loader(options),
     )
     try:
-        account = run_with_progress(runner)
+        account = run_with_progress(runner, bar)
     finally:  # also for an interrupted run, whose account is then of the cases so far
         reported = options.report is None or report(runner.account, options, perf_counter() - start)
     logger.info(
@@ -121,10 +141,9 @@ def segmenter_loader(options: argparse.Namespace) -> Callable[[], CaseSegmenter]
     return load
 
 
-def run_with_progress(runner: Runner) -> RunAccount:
+def run_with_progress(runner: Runner, bar: BarHandler | None) -> RunAccount:
     """Run, with a bar on a terminal and a line for each case otherwise; what went wrong is said in both."""
     total, done = len(runner.paths), 0
-    bar = use_bar(total) if sys.stderr.isatty() and logger.isEnabledFor(logging.INFO) else None
 
     def on_case(case: CaseAccount) -> None:
         nonlocal done
@@ -138,21 +157,13 @@ def run_with_progress(runner: Runner) -> RunAccount:
         if bar is not None:
             bar.advance(case.name)
 
+    if bar is None:
+        return runner.run(on_case=on_case)
+    bar.start(total)
     try:
         return runner.run(on_case=on_case)
     finally:
-        if bar is not None:
-            bar.remove()
-
-
-def use_bar(total: int) -> BarHandler:
-    """Let log lines go above a progress bar from here on."""
-    from graysam.progress import BarHandler
-
-    bar = BarHandler(sys.stderr, total)
-    bar.setFormatter(logging.Formatter("%(message)s"))
-    logging.getLogger().handlers[:] = [bar]
-    return bar
+        bar.finish()
 
 
 def report(account: RunAccount, options: argparse.Namespace, seconds: float) -> bool:

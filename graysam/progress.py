@@ -11,19 +11,25 @@ _CLEAR_LINE = "\r\x1b[K"  # the cursor to the first column, and nothing right of
 
 
 class BarHandler(logging.StreamHandler[TextIO]):
-    """Writes log lines above a bar that stays the terminal's last line; made for one run of `total` steps."""
+    """Writes log lines above a bar that stays the terminal's last line, from `start` to `finish`."""
 
-    def __init__(self, stream: TextIO, total: int) -> None:
+    def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
-        self._total = total
+        self._total = 0
         self._done = 0
         self._current = ""
         self._start = perf_counter()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the line where the bar was, and the bar below it."""
-        self.stream.write(_CLEAR_LINE)
+        if self._total:
+            self.stream.write(_CLEAR_LINE)
         super().emit(record)
+        self._draw()
+
+    def start(self, total: int) -> None:
+        """Show a bar of `total` steps, none of them done."""
+        self._total, self._done, self._current, self._start = total, 0, "", perf_counter()
         self._draw()
 
     def advance(self, name: str) -> None:
@@ -32,11 +38,11 @@ class BarHandler(logging.StreamHandler[TextIO]):
         self._current = name
         self._draw()
 
-    def remove(self) -> None:
-        """Wipe the bar away, for good."""
+    def finish(self) -> None:
+        """Wipe the bar away."""
+        self._total = 0
         self.stream.write(_CLEAR_LINE)
         self.stream.flush()
-        self._total = 0
 
     def _draw(self) -> None:
         """Draw `[####....] 3/8, 12 s left, NAME`, cut to the terminal's width; nothing when there are no steps."""

@@ -325,12 +325,16 @@ class Runner:
         for path in self.paths:
             account = CaseAccount(path.name.removesuffix(SUFFIX))
             self.account.cases.append(account)
-            if self._options.resume and is_finished(self._output(path), read_label_shape(path)):
+            if self._options.resume and self._is_finished(path):
                 account.status = "skipped"
             else:
                 self._run_case(path, account)
             on_case(account)
         return self.account
+
+    def _is_finished(self, path: Path) -> bool:
+        """Tell whether a whole result is there; refused entries are not even opened, as reading a pipe may hang."""
+        return path not in self._refused and is_finished(self._output(path), read_label_shape(path))
 
     def _output(self, path: Path) -> Path:
         return self._options.output_dir / path.name

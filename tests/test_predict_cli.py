@@ -140,6 +140,13 @@ def test_what_cannot_be_run_ends_with_status_2_in_one_line(folder, monkeypatch, 
     assert len(err.splitlines()) == 1
 
 
+def test_weights_that_are_not_there_end_with_status_2_and_name_the_place(folder, capsys):
+    assert run(folder, "--weights", str(folder / "nowhere"), engine="auto") == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert str(folder / "nowhere") in err
+
+
 def test_an_interrupted_run_says_how_to_go_on_and_still_reports(folder, monkeypatch, capsys):
     def interrupted(*args: object, **options: object) -> None:
         raise KeyboardInterrupt

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,13 @@ def test_resuming_repeats_what_is_missing_damaged_of_another_shape_or_a_stand_in
     segmenter = CountingSegmenter()
     assert run(inputs, segmenter, resume=True).count("done") == segmenter.count == 4
     assert run(inputs, resume=True).count("skipped") == 4
+
+
+def test_resuming_does_not_open_a_pipe_that_calls_itself_a_case(inputs):
+    os.mkfifo(inputs / "pipe.npz")  # opening it would hang
+    for _ in range(2):
+        account = run(inputs, resume=True)
+        assert account.cases[3].error == "pipe.npz: not a regular file."
 
 
 def test_a_case_that_the_segmenter_fails_on_gets_zeros_and_is_tried_again_on_resume(inputs):
