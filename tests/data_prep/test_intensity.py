@@ -55,7 +55,8 @@ def test_the_window_follows_modality_body_part_and_depth(image, modality, is_vol
 
 
 def test_percentiles_are_those_of_the_foreground_and_the_background_stays_zero():
-    # Foreground 1..201: the 0.5 percentile is 1 + 0.005 * 200 = 2, the 99.5 percentile 200. The rest is background.
+    # Foreground 1..201: the 0.5 percentile is 1 + 0.005 * 200 = 2, the 99.5 percentile 200. The rest is
+    # background.
     volume = np.concatenate([np.zeros(1000), np.arange(1, 202)]).astype(np.int16).reshape(1, 1, -1)
     scaled, window = apply_window(volume, parse_window("percentiles"))
     assert (window.low, window.high) == (2, 200)

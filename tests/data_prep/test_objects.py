@@ -124,7 +124,8 @@ def test_a_kind_that_does_not_exist_is_refused_with_the_kinds_that_do():
         objects_of(LABELS, "organs")  # type: ignore[arg-type]
 
 
-# --- boxes ---------------------------------------------------------------------------------------------------
+# --- boxes
+# ---------------------------------------------------------------------------------------------------
 
 
 def test_a_volume_box_is_that_of_the_middle_slice_with_both_end_slices():
@@ -168,7 +169,8 @@ def test_no_margin_leaves_the_box_tight():
     assert loosen(box, margin=0, size_hw=(100, 100), random=np.random.default_rng(0)) == box
 
 
-# --- properties ----------------------------------------------------------------------------------------------
+# --- properties
+# ----------------------------------------------------------------------------------------------
 
 small_maps = arrays(
     np.uint8, st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(1, 6)), elements=st.integers(0, 3)

@@ -28,7 +28,8 @@ from graysam.store import open_store
 
 def test_runs_worked_out_by_hand():
     labels = np.array([[0, 1, 1], [1, 0, 2]], np.uint8)
-    # In row order 0 1 1 1 0 2: three of label 1 from place 1, over the end of the row, and one of label 2 at 5.
+    # In row order 0 1 1 1 0 2: three of label 1 from place 1, over the end of the row, and one of label 2 at
+    # 5.
     assert runs_from_labels(labels) == [(1, 3, 1), (5, 1, 2)]
     assert runs_from_labels(np.zeros((2, 2), np.uint8)) == []
     assert runs_from_labels(np.full((2, 2), 9, np.uint8)) == [(0, 4, 9)]
@@ -104,12 +105,14 @@ def test_a_store_of_sources_goes_on_where_it_stopped_and_packs(tmp_path, make_da
     assert np.flatnonzero(packed.masks(packed.entries[0])[0].any(axis=0))[[0, -1]].tolist() == [85, 127]
 
 
-# --- the authors' pickles ------------------------------------------------------------------------------------
+# --- the authors' pickles
+# ------------------------------------------------------------------------------------
 
 LABELS = np.zeros((256, 256), np.uint8)
 LABELS[2, 3:7] = 5
 LABELS[3, 0:2] = 9
-# Starts are counted from 1, and runs of background between objects are there too, as the authors' encoder leaves them.
+# Starts are counted from 1, and runs of background between objects are there too, as the authors' encoder
+# leaves them.
 PAPER_RUNS = [(2 * 256 + 3 + 1, 4, 5), (2 * 256 + 7 + 1, 249, 0), (3 * 256 + 1, 2, 9)]
 
 

@@ -111,7 +111,8 @@ def test_label_volumes_hold_whole_numbers_from_0_to_65535(tmp_path, write_volume
         read_label_volume(path, image)
 
 
-# --- DICOM ---------------------------------------------------------------------------------------------------
+# --- DICOM
+# ---------------------------------------------------------------------------------------------------
 
 
 def write_dicom(folder, number, pixels, **tags):
@@ -221,7 +222,8 @@ def test_a_pet_series_is_read_as_suv(tmp_path):
     np.testing.assert_allclose(volume.array, 2.0)
 
 
-# --- plain images --------------------------------------------------------------------------------------------
+# --- plain images
+# --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])

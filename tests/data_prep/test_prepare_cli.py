@@ -1,0 +1,125 @@
+import csv
+import json
+import pickle
+
+import numpy as np
+import pytest
+
+from data_prep.cli import main
+from graysam.cases import find_cases, read_case, read_labels
+from graysam.store import open_store
+
+
+@pytest.fixture
+def root(make_dataset, square_case):
+    for dataset in ("US/Toy", "CT/Toy"):
+        folder = make_dataset(dataset, {f"p{number}_{side}": square_case for number in range(5) for side in "ab"})
+    return folder
+
+
+def test_inspect_tells_what_is_there_and_strict_makes_problems_fatal(root, tmp_path, capsys):
+    assert main(["inspect", str(root), "--strict", "--json", str(tmp_path / "report.json")]) == 0
+    assert "US/Toy: 10 2D US" in capsys.readouterr().out
+    assert json.loads((tmp_path / "report.json").read_text())["modalities"]["CT"]["2D"] == 10
+    (root / "US/Toy/masks/p0_a.png").unlink()
+    assert main(["inspect", str(root)]) == 0
+    out = capsys.readouterr().out
+    assert "image without labels" in out
+    assert "p0_a" in out
+    assert main(["inspect", str(root), "--strict"]) == 1
+
+
+def test_cases_pairs_inputs_with_references(root, tmp_path, capsys):
+    arguments = [
+        "cases",
+        str(root),
+        "--out",
+        str(tmp_path / "out"),
+        "--limit",
+        "2",
+        "--box-margin",
+        "0",
+        "--workers",
+        "2",
+    ]
+    assert main(arguments) == 0
+    assert "4 cases" in capsys.readouterr().out
+    paths = find_cases(tmp_path / "out" / "inputs")
+    assert len(paths) == 4
+    for path in paths:
+        assert len(read_case(path).boxes) == read_labels(tmp_path / "out" / "gts" / path.name, "gts").max() == 1
+
+
+def test_cases_gives_status_1_when_a_source_failed_and_strict_refuses_to_begin(root, tmp_path, capsys):
+    (root / "US/Toy/images/p0_a.png").write_bytes(b"broken")
+    assert main(["cases", str(root), "--out", str(tmp_path / "out")]) == 1
+    assert "p0_a" in capsys.readouterr().err
+    (root / "US/Toy/images/p0_a.png").unlink()
+    assert main(["cases", str(root), "--out", str(tmp_path / "other"), "--strict"]) == 2
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["cases", "missing", "--out", "x"],
+        ["cases", ".", "--out", "x", "--window", "liver"],
+        ["pack", "missing", "--out", "x"],
+    ],
+)
+def test_what_makes_no_sense_gives_status_2_and_a_reason(arguments, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.startswith("data_prep:")
+
+
+def test_split_by_patient_then_check_then_pack_then_join(root, tmp_path, capsys):
+    arguments = ["split", str(root), "--out", str(root / "index.csv"), "--val-share", "0.2", "--group-pattern", r"p\d"]
+    assert main(arguments) == 0
+    with (root / "index.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 20
+    assert sum(row["split"] == "val" for row in rows) == 4  # 2 of 10 cases, in either family
+    assert main(["check", str(root), "--out", str(tmp_path / "pairs.csv")]) == 0
+    assert "0 patients in several splits" in capsys.readouterr().out
+    packed = tmp_path / "all.gstore"
+    assert main(["pack", str(root), "--out", str(packed), "--codec", "jpeg", "--pieces-mb", "0.003"]) == 0
+    pieces = sorted(tmp_path.glob("all.gstore.0*"))
+    assert len(pieces) > 1
+    assert main(["join", *map(str, pieces), "--out", str(tmp_path / "joined.gstore")]) == 0
+    assert len(open_store(tmp_path / "joined.gstore")) == 20
+
+
+def test_check_gives_status_1_for_a_leak(root, capsys):
+    rows = [
+        f"{dataset},p{n}_{side},p{n},{'val' if side == 'b' else 'train'}"
+        for dataset in ("US/Toy", "CT/Toy")
+        for n in range(5)
+        for side in "ab"
+    ]
+    (root / "index.csv").write_text("\n".join(["dataset,case,group,split", *rows]))
+    assert main(["check", str(root)]) == 1
+    assert "is on several sides" in capsys.readouterr().out
+
+
+def test_store_and_import_store_make_something_that_can_be_packed(root, tmp_path, write_png):
+    assert main(["store", str(root), "--out", str(tmp_path / "store")]) == 0
+    assert main(["pack", str(tmp_path / "store"), "--out", str(tmp_path / "a.gstore")]) == 0
+    assert len(open_store(tmp_path / "a.gstore")) == 20
+    write_png(tmp_path / "paper" / "imgs" / "MR_x_1.png", np.zeros((256, 256), np.uint8))
+    (tmp_path / "paper" / "gts").mkdir()
+    (tmp_path / "paper" / "gts" / "MR_x_1.pkl").write_bytes(pickle.dumps([(1, 40, 1)]))
+    assert main(["import-store", str(tmp_path / "paper"), "--out", str(tmp_path / "imported")]) == 0
+
+
+def test_real_images_of_all_eleven_modalities_become_cases(shared_data, tmp_path):
+    arguments = ["cases", str(shared_data), "--split", "val", "--out", str(tmp_path), "--limit", "1", "--seed", "0"]
+    assert main(arguments) == 0
+    cases = [read_case(path) for path in find_cases(tmp_path / "inputs")]
+    assert len({case.modality for case in cases}) == 11
+    assert sorted(case.modality for case in cases if case.is_volume) == ["CT", "MR", "PET"]
+    for case in cases:
+        labels = read_labels(tmp_path / "gts" / f"{case.name}.npz", "gts")
+        assert labels.shape == case.label_shape
+        assert labels.max() == len(case.boxes)
+        assert not case.warnings
