@@ -17,7 +17,7 @@ LABEL_COLOURS = np.array(
     dtype=np.uint8,
 )  # fmt: skip
 FILL_SHARE = 0.38
-REFERENCE_OUTLINE = (255, 255, 255)
+DASH_PX = 3
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,12 @@ def _inner_edge(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
 
 
 def _outline(painted: NDArray[np.uint8], reference: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Draw the reference's outline in white over a painted prediction, so that a difference is seen."""
+    """Draw the reference's outline over a painted prediction in black and white dashes, seen on any background."""
     outlined = painted.copy()
-    outlined[_inner_edge(reference)] = REFERENCE_OUTLINE
+    edge = _inner_edge(reference)
+    y, x = np.nonzero(edge)
+    dash = ((x + y) // DASH_PX) % 2
+    outlined[edge] = np.where(dash[:, None] == 0, 255, 0)
     return outlined
 
 

@@ -57,9 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m evaluation.rank",
-        description=(
-            "Rank teams per case over DSC, NSD and runtime, average the ranks, and write a leaderboard."
-        ),
+        description=("Rank teams per case over DSC, NSD and runtime, average the ranks, and write a leaderboard."),
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -69,10 +67,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         required=True,
         metavar="NAME=PATH",
         **pair,
-        help=(
-            "a CSV of evaluation.score, or a folder of predictions (then --gts is needed); repeat for each "
-            "team"
-        ),
+        help=("a CSV of evaluation.score, or a folder of predictions (then --gts is needed); repeat for each team"),
     )
     parser.add_argument(
         "--runtime",
@@ -95,9 +90,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--inputs", type=Path, metavar="DIR", help="cases, for the pictures (with --gts and predictions)"
     )
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder for the leaderboard's files"
-    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the leaderboard's files")
     parser.add_argument(
         "--mode",
         choices=("official", "honest"),
@@ -110,12 +103,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default="modality",
         help="what weighs equally in a mean (default: %(default)s)",
     )
-    parser.add_argument(
-        "--resamples", type=int, default=2000, help="bootstrap competitions (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--confidence", type=float, default=0.95, help="of the intervals (default: %(default)s)"
-    )
+    parser.add_argument("--resamples", type=int, default=2000, help="bootstrap competitions (default: %(default)s)")
+    parser.add_argument("--confidence", type=float, default=0.95, help="of the intervals (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=2024, help="of the bootstrap (default: %(default)s)")
     parser.add_argument(
         "--examples",
@@ -161,9 +150,7 @@ def rank_to_folder(options: argparse.Namespace) -> Ranking:
             source = _score_folder(name, source, options)
         team = _read_team(name, source, runtimes.get(name))
         if cases is not None and (extra := sorted(set(team.values) - set(cases))):
-            notes.append(
-                f"{name}: {len(extra)} cases without a reference are ignored ({', '.join(extra[:5])})."
-            )
+            notes.append(f"{name}: {len(extra)} cases without a reference are ignored ({', '.join(extra[:5])}).")
         if runtimes and name not in runtimes:
             notes.append(f"{name} brought no runtimes and is last in that metric.")
         teams.append(team)
@@ -172,7 +159,7 @@ def rank_to_folder(options: argparse.Namespace) -> Ranking:
         confidence=options.confidence, seed=options.seed,
     )  # fmt: skip
     for row in ranking.rows:
-        if row.missing:
+        if row.missing and (not runtimes or row.team in runtimes):
             notes.append(
                 f"{row.team}: without a value for at least one metric: {row.missing} of "
                 f"{len(ranking.table.cases)} cases."
@@ -199,9 +186,7 @@ def _score_folder(name: str, folder: Path, options: argparse.Namespace) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
     logger.info("%s: scoring %s (%s)", name, folder, options.mode)
-    score.main(
-        ["--segs", str(folder), "--gts", str(options.gts), "--out", str(target), "--mode", options.mode]
-    )
+    score.main(["--segs", str(folder), "--gts", str(options.gts), "--out", str(target), "--mode", options.mode])
     if not target.is_file():
         raise ScoreError(f"{name}: {folder} could not be scored; see the messages above.")
     return target
@@ -215,17 +200,13 @@ def _read_team(name: str, scores: Path, runtime: Path | None) -> TeamScores:
     return TeamScores(name=name, values=values)
 
 
-def _write(
-    ranking: Ranking, options: argparse.Namespace, *, predictions: Mapping[str, Path], notes: list[str]
-) -> None:
+def _write(ranking: Ranking, options: argparse.Namespace, *, predictions: Mapping[str, Path], notes: list[str]) -> None:
     """Write leaderboard.csv, cases.csv, leaderboard.json and leaderboard.html."""
     out: Path = options.out
     write_rows(out / "leaderboard.csv", leaderboard_rows(ranking))
     write_rows(out / "cases.csv", case_rows(ranking))
     document = {"title": options.title, "scoring": options.mode, "notes": notes, **as_document(ranking)}
-    (out / "leaderboard.json").write_text(
-        json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8"
-    )
+    (out / "leaderboard.json").write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     examples: list[Example] = []
     if options.gts and options.inputs and predictions and options.examples:
         examples = draw_examples(
@@ -236,9 +217,7 @@ def _write(
             count=options.examples,
         )
     text = PageText(title=options.title, scoring=options.mode, notes=tuple(notes))
-    (out / "leaderboard.html").write_text(
-        render_report(ranking, text=text, examples=examples), encoding="utf-8"
-    )
+    (out / "leaderboard.html").write_text(render_report(ranking, text=text, examples=examples), encoding="utf-8")
     for row in ranking.rows:
         logger.info("%3d  %-20s mean rank %.3f", row.place, row.team, row.mean_rank.mean)
     logger.info("wrote %s", out / "leaderboard.html")
@@ -274,9 +253,7 @@ def draw_examples(
                 prediction = read_labels(predictions[team] / f"{case}.npz", "segs")
             except CaseError:
                 prediction = None
-            examples.append(
-                Example(team=team, case=case, kind=kind, panels=draw_panels(image, reference, prediction))
-            )
+            examples.append(Example(team=team, case=case, kind=kind, panels=draw_panels(image, reference, prediction)))
     return examples
 
 

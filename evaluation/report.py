@@ -114,10 +114,7 @@ def _header(ranking: Ranking, text: PageText) -> str:
         f"{winners[0].mean_rank.mean:.2f} of {len(table.teams)}."
     )
     items = "".join(f"<li>{escape(fact)}</li>" for fact in facts)
-    return (
-        f'<header><h1>{escape(text.title)}</h1><ul class="facts">{items}</ul>'
-        f'<p class="lead">{lead}</p></header>'
-    )
+    return f'<header><h1>{escape(text.title)}</h1><ul class="facts">{items}</ul><p class="lead">{lead}</p></header>'
 
 
 def _leaderboard(ranking: Ranking) -> str:
@@ -239,15 +236,11 @@ def _modality_bars(ranking: Ranking) -> str:
     legend = "".join(f"<li>{_swatch(ranking, row.team)}{escape(row.team)}</li>" for row in ranking.rows)
     panels = []
     for metric in table.metrics:
-        means = {
-            team: {m: v[metric.key] for m, v in by.items()} for team, by in ranking.modality_means.items()
-        }
+        means = {team: {m: v[metric.key] for m, v in by.items()} for team, by in ranking.modality_means.items()}
         top = 1.0 if metric.higher_is_better else _longest_bar(ranking, metric)
         groups = []
         for modality in sorted(set(table.modalities)):
-            bars = "".join(
-                _bar(ranking, row.team, metric, means[row.team][modality], top) for row in ranking.rows
-            )
+            bars = "".join(_bar(ranking, row.team, metric, means[row.team][modality], top) for row in ranking.rows)
             cases = _count(table.modalities.count(modality), "case")
             groups.append(
                 f'<div class="group"><div class="name">{escape(modality)}<small>{cases}</small></div>'
@@ -317,8 +310,7 @@ def _examples(ranking: Ranking, examples: Sequence[Example]) -> str:
     panels = []
     for index, team in enumerate(teams):
         parts = [
-            f'<div class="panel" role="tabpanel" id="cases-{index}">'
-            f"<h3>{_swatch(ranking, team)}{escape(team)}</h3>"
+            f'<div class="panel" role="tabpanel" id="cases-{index}"><h3>{_swatch(ranking, team)}{escape(team)}</h3>'
         ]
         for kind in ("worst", "best"):
             chosen = [example for example in examples if example.team == team and example.kind == kind]
@@ -328,10 +320,9 @@ def _examples(ranking: Ranking, examples: Sequence[Example]) -> str:
         panels.append("".join(parts) + "</div>")
     tabs = _tabs("Team", [(f"cases-{index}", escape(team)) for index, team in enumerate(teams)])
     return (
-        f'<section id="cases"><h2>Worst and best cases</h2>{tabs}{"".join(panels)}<p class="hint">White line '
-        f"in the prediction: "
-        "the reference's outline. A click enlarges a case. Volumes show the slice on which the reference is "
-        "largest.</p></section>"
+        f'<section id="cases"><h2>Worst and best cases</h2>{tabs}{"".join(panels)}<p class="hint">Dashed line '
+        "in the prediction: the reference's outline. A click enlarges a case. Volumes show the slice on which "
+        "the reference is largest.</p></section>"
     )
 
 
