@@ -17,7 +17,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from graysam.progress import BarHandler
+    from graysam.console import BarHandler
     from graysam.runner import CaseAccount, CaseSegmenter, RunAccount, Runner
 
 logger = logging.getLogger("predict")
@@ -69,12 +69,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 @contextmanager
 def logging_to_stderr(verbosity: int) -> Iterator[BarHandler | None]:
     """Send what is logged in the block to stderr; give a progress bar if that is a terminal, else None."""
-    bar = None
-    handler: logging.Handler = logging.StreamHandler(sys.stderr)
-    if sys.stderr.isatty() and verbosity >= 0:
-        from graysam.progress import BarHandler
+    from graysam.console import BarHandler, OneLineFormatter
 
-        handler = bar = BarHandler(sys.stderr)
+    bar = BarHandler(sys.stderr) if sys.stderr.isatty() and verbosity >= 0 else None
+    handler = bar or logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLineFormatter())
     root = logging.getLogger()
     level_before = root.level
     root.addHandler(handler)

@@ -75,6 +75,15 @@ def test_a_failed_case_is_named_with_its_cause_and_the_status_is_1(folder, capsy
     assert results(folder) == ["2DBox_US_1.npz", "3DBox_CT_1.npz"]
 
 
+def test_a_name_cannot_forge_a_line_or_command_the_terminal(folder, capsys):
+    name = "x\n9/9 fine\x1b[2J.npz"
+    (folder / "in" / name).write_text("no case")
+    assert run(folder) == 1
+    err = capsys.readouterr().err
+    assert r"x\x0a9/9 fine\x1b[2J: FAILED" in err
+    assert "\x1b" not in err
+
+
 def test_quiet_says_nothing_unless_something_is_wrong(folder, capsys):
     assert run(folder, "-q") == 0
     assert capsys.readouterr().err == ""

@@ -1,4 +1,7 @@
-"""A progress bar on a terminal that log lines do not run through. Standard library only, so that every image has it."""
+"""Log lines that file names cannot forge, and a progress bar that they do not run through.
+
+Standard library only, so that every container image has it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,16 @@ from time import perf_counter
 from typing import TextIO
 
 _CLEAR_LINE = "\r\x1b[K"  # the cursor to the first column, and nothing right of it
+# Control characters, among them line ends and the escape that starts a terminal's commands, as backslash codes.
+_HARMLESS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+
+
+class OneLineFormatter(logging.Formatter):
+    """Gives the message alone, as one line whatever a file's name holds; a traceback follows as it is."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the name is logging's
+        """Give the message with control characters spelled out."""
+        return record.message.translate(_HARMLESS)
 
 
 class BarHandler(logging.StreamHandler[TextIO]):
@@ -35,7 +48,7 @@ class BarHandler(logging.StreamHandler[TextIO]):
     def advance(self, name: str) -> None:
         """Count the step `name` as done."""
         self._done += 1
-        self._current = name
+        self._current = name.translate(_HARMLESS)
         self._draw()
 
     def finish(self) -> None:
