@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -18,7 +19,6 @@ TOLERANCE_MM = 2.0  # the challenge's; pixels in 2D
 LARGEST_LABEL = 65535
 
 Labels = NDArray[np.integer[Any]]
-_Masks = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 _Window = tuple[slice, ...]
 
 
@@ -31,6 +31,23 @@ class LabelScore(Scores):
     prediction_voxels: int
 
 
+@dataclass(frozen=True, eq=False)
+class _Object:
+    """One label of a case. Its masks are cut when needed: those of all labels together could fill the memory."""
+
+    label: int
+    window: _Window
+    """The box around it in both maps."""
+    reference: Labels
+    prediction: Labels
+
+    def masks(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        return self.reference[self.window] == self.label, self.prediction[self.window] == self.label
+
+    def overlap(self) -> Overlap:
+        return count_overlap(*self.masks())
+
+
 @dataclass(frozen=True)
 class _Ruler:
     """What the boundaries of a case are measured with."""
@@ -40,8 +57,9 @@ class _Ruler:
     tolerance: float
     hausdorff_too: bool
 
-    def measure(self, masks: _Masks) -> dict[str, float]:
-        distances = surface_distances(*masks, spacing=self.spacing, table=self.table)
+    def measure(self, one: _Object) -> dict[str, float]:
+        up_to = math.inf if self.hausdorff_too else self.tolerance
+        distances = surface_distances(*one.masks(), spacing=self.spacing, table=self.table, up_to=up_to)
         measured = {"nsd": surface_dice(distances, tolerance=self.tolerance)}
         if self.hausdorff_too:
             measured["hd_mm"] = hausdorff(distances)
@@ -56,6 +74,7 @@ def score_pair(
     spacing_mm: Sequence[float] | None = None,
     mode: Mode = "official",
     tolerance_mm: float = TOLERANCE_MM,
+    threads: int = 1,
 ) -> list[LabelScore]:
     """Score each label of a case; `evaluation.policy` says which these are and what empty masks are worth.
 
@@ -65,6 +84,7 @@ def score_pair(
         spacing_mm: voxel distances along the axes of the arrays. Needed in 3D; 2D is measured in pixels.
         mode: official or honest.
         tolerance_mm: of the normalised surface Dice; pixels in 2D.
+        threads: labels worked on at once.
 
     Returns:
         One score per label, in their order. Without labels the list is empty: see `mean_score`.
@@ -76,26 +96,20 @@ def score_pair(
     spacing = _spacing_of(reference, spacing_mm)
     if reference.shape != prediction.shape:
         raise ValueError(f"label maps of one shape are wanted, got {reference.shape} and {prediction.shape}")
-    ours, theirs = _label_windows(reference), _label_windows(prediction)
-    windows = {
-        label: _united(ours.get(label), theirs.get(label), ndim=reference.ndim)
-        for label in policy.labels_to_score(ours, theirs)
-    }
-    overlaps = {
-        label: count_overlap(*_cut(label, window, reference, prediction)) for label, window in windows.items()
-    }
-    ruler = None
-    if policy.measures_boundary(_mean([overlap.dice for overlap in overlaps.values()])):
-        ruler = _Ruler(spacing, _boundary_table(policy, spacing), tolerance_mm, policy.all_measures)
-    # The masks are cut a second time: those of all labels together could fill the memory.
+    with ThreadPoolExecutor(threads) as pool:
+        ours, theirs = pool.map(_label_windows, (reference, prediction))
+        objects = [
+            _Object(label, _united(ours.get(label), theirs.get(label), ndim=reference.ndim), reference, prediction)
+            for label in policy.labels_to_score(ours, theirs)
+        ]
+        overlaps = list(pool.map(_Object.overlap, objects))
+        boundaries = [{"nsd": 0.0}] * len(objects)
+        if policy.measures_boundary(_mean([overlap.dice for overlap in overlaps])):
+            ruler = _Ruler(spacing, _boundary_table(policy, spacing), tolerance_mm, policy.all_measures)
+            boundaries = list(pool.map(ruler.measure, objects))
     return [
-        _label_score(
-            label,
-            overlaps[label],
-            boundary=ruler.measure(_cut(label, window, reference, prediction)) if ruler else {"nsd": 0.0},
-            with_jaccard=policy.all_measures,
-        )
-        for label, window in windows.items()
+        _label_score(one.label, overlap, boundary=boundary, with_jaccard=policy.all_measures)
+        for one, overlap, boundary in zip(objects, overlaps, boundaries, strict=True)
     ]
 
 
@@ -130,9 +144,7 @@ def worst_scores(reference: Labels, *, mode: Mode) -> list[LabelScore]:
     ]
 
 
-def _label_score(
-    label: int, overlap: Overlap, *, boundary: dict[str, float], with_jaccard: bool
-) -> LabelScore:
+def _label_score(label: int, overlap: Overlap, *, boundary: dict[str, float], with_jaccard: bool) -> LabelScore:
     return LabelScore(
         label=label,
         dsc=overlap.dice,
@@ -141,6 +153,19 @@ def _label_score(
         prediction_voxels=overlap.n_prediction,
         **boundary,
     )
+
+
+def check_range(labels: Labels) -> None:
+    """Do nothing where all labels are from 0 to 65535.
+
+    Raises:
+        ValueError: with the range found.
+    """
+    if labels.dtype in (np.uint8, np.uint16) or not labels.size:
+        return  # nothing else fits
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high > LARGEST_LABEL:
+        raise ValueError(f"labels from 0 to {LARGEST_LABEL} are wanted, got {low} to {high}")
 
 
 def _spacing_of(reference: Labels, spacing_mm: Sequence[float] | None) -> tuple[float, ...]:
@@ -164,9 +189,7 @@ def _label_windows(labels: Labels) -> dict[int, _Window]:
     """Give the box around each label that is present."""
     if not labels.size:
         return {}
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high > LARGEST_LABEL:
-        raise ValueError(f"labels from 0 to {LARGEST_LABEL} are wanted, got {low} to {high}")
+    check_range(labels)
     native = labels.astype(labels.dtype.newbyteorder("="), copy=False)
     windows: list[_Window | None] = ndimage.find_objects(native)
     return {index + 1: window for index, window in enumerate(windows) if window is not None}
@@ -177,10 +200,6 @@ def _united(one: _Window | None, other: _Window | None, *, ndim: int) -> _Window
     if one is None or other is None:
         return one or other or (slice(0, 0),) * ndim
     return tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
-
-
-def _cut(label: int, window: _Window, reference: Labels, prediction: Labels) -> _Masks:
-    return reference[window] == label, prediction[window] == label
 
 
 def _mean(values: Sequence[float]) -> float:

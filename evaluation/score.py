@@ -23,10 +23,10 @@ import numpy as np
 from tqdm import tqdm
 
 from evaluation.pair import (
-    LARGEST_LABEL,
     TOLERANCE_MM,
     Labels,
     LabelScore,
+    check_range,
     mean_score,
     score_pair,
     worst_scores,
@@ -141,7 +141,8 @@ def score_folder(
         predictions: folder of .npz files with `segs`.
         references: folder of .npz files with `gts` and, for volumes, `spacing`.
         options: how to score.
-        workers: processes; None takes one per core that this process may use.
+        workers: cases, or labels of a single case, worked on at once; None takes one per core that this
+            process may use.
         progress: show a bar where standard error is a terminal.
 
     Raises:
@@ -158,7 +159,12 @@ def score_folder(
 
 
 def score_case(
-    reference: Path, prediction: Path | None, *, options: ScoreOptions, note: str = "no prediction"
+    reference: Path,
+    prediction: Path | None,
+    *,
+    options: ScoreOptions,
+    note: str = "no prediction",
+    threads: int = 1,
 ) -> CaseScore:
     """Score one pair of files; what is wrong with either of them is told by the status, not raised.
 
@@ -167,6 +173,7 @@ def score_case(
         prediction: .npz with `segs`, or None.
         options: how to score.
         note: why there is no prediction.
+        threads: labels worked on at once.
     """
     try:
         truth, spacing = _read_reference(reference, options.spacing_order)
@@ -184,7 +191,14 @@ def score_case(
     if labels is None or status != "scored":
         worst = tuple(worst_scores(truth, mode=options.mode))
         return CaseScore(case=reference.name, means=WORST, labels=worst, status=status, note=note)
-    scores = score_pair(truth, labels, spacing_mm=spacing, mode=options.mode, tolerance_mm=options.tolerance_mm)
+    scores = score_pair(
+        truth,
+        labels,
+        spacing_mm=spacing,
+        mode=options.mode,
+        tolerance_mm=options.tolerance_mm,
+        threads=threads,
+    )
     means = mean_score(scores, mode=options.mode)
     return CaseScore(case=reference.name, means=means, labels=tuple(scores), status="scored")
 
@@ -268,7 +282,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default=TOLERANCE_MM,
         help="of NSD; pixels in 2D (default: %(default)s)",
     )
-    parser.add_argument("--workers", type=_count, help="processes (default: one per usable core)")
+    parser.add_argument("--workers", type=_count, help="cases, or labels of one case, at once (default: cores)")
     return parser.parse_args(argv)
 
 
@@ -305,12 +319,13 @@ def _plan(predictions: Path, references: Path) -> list[_Job]:
 
 def _run(jobs: list[_Job], options: ScoreOptions, *, workers: int) -> Iterator[CaseScore]:
     """Score the jobs, in parallel where that pays, and give the results as they come."""
-    workers = min(workers, len(jobs))
-    if workers == 1:
-        yield from (_score_job(job, options) for job in jobs)
+    processes = min(workers, len(jobs))
+    threads = workers // processes  # more cores than cases: they share the labels of one
+    if processes == 1:
+        yield from (_score_job(job, options, threads) for job in jobs)
         return
-    with ProcessPoolExecutor(workers) as pool:
-        tasks = [pool.submit(_score_job, job, options) for job in jobs]
+    with ProcessPoolExecutor(processes) as pool:
+        tasks = [pool.submit(_score_job, job, options, threads) for job in jobs]
         try:
             for task in as_completed(tasks):
                 yield task.result()
@@ -327,10 +342,10 @@ def _usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _score_job(job: _Job, options: ScoreOptions) -> CaseScore:
+def _score_job(job: _Job, options: ScoreOptions, threads: int) -> CaseScore:
     if job.refused:
         return _unusable(job.reference, job.note)
-    return score_case(job.reference, job.prediction, options=options, note=job.note)
+    return score_case(job.reference, job.prediction, options=options, note=job.note, threads=threads)
 
 
 def _unusable(reference: Path, note: str) -> CaseScore:
@@ -352,11 +367,10 @@ def _read_reference(path: Path, order: SpacingOrder) -> tuple[Labels, tuple[floa
 def _read_checked(path: Path, key: Literal["segs", "gts"]) -> Labels:
     """Read labels that are few enough to be told apart by 16 bits."""
     labels = read_labels(path, key)
-    if labels.size and labels.max() > LARGEST_LABEL:
-        raise ScoreError(
-            f"{path.name}: {key!r} holds the label {labels.max()}, wanted 0 to {LARGEST_LABEL}; number the "
-            "objects from 1."
-        )
+    try:
+        check_range(labels)
+    except ValueError as error:
+        raise ScoreError(f"{path.name}: {key!r}: {error}; number the objects from 1.") from error
     return labels
 
 

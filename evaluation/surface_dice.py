@@ -6,23 +6,28 @@ After Nikolov et al., "Deep learning to achieve clinically applicable segmentati
 corners.
 """
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from evaluation.surfels import CornerTable, contour_table, corner_codes
 
+_MARGIN = 3  # lattice steps in which an element looks around itself before the tree is asked
+
 
 @dataclass(frozen=True)
-class Surface:
-    """The boundary elements of one mask."""
+class _Surface:
+    """The boundary elements of one mask on a lattice of corners."""
 
-    corners: NDArray[np.int64]
-    """(N, ndim) lattice positions."""
+    lattice: NDArray[np.bool_]
+    """(H, W) or (D, H, W), True at the elements; a margin of `_MARGIN` corners around them is False."""
+    places: NDArray[np.intp]
+    """(N,) positions of the elements in the flattened lattice."""
     measure: NDArray[np.float64]
     """(N,) length (mm) or area (mm^2) of each element."""
 
@@ -37,9 +42,7 @@ class SurfaceDistances:
     prediction_to_reference: NDArray[np.float64]
 
 
-def contour_nsd(
-    reference: NDArray[np.bool_], prediction: NDArray[np.bool_], tolerance_px: float = 2.0
-) -> float:
+def contour_nsd(reference: NDArray[np.bool_], prediction: NDArray[np.bool_], tolerance_px: float = 2.0) -> float:
     """Give the share of the two contours that lies within a tolerance of the other one, in [0, 1].
 
     One empty mask gives 0, two give NaN.
@@ -62,6 +65,7 @@ def surface_distances(
     *,
     spacing: Sequence[float],
     table: CornerTable,
+    up_to: float = math.inf,
 ) -> SurfaceDistances:
     """Measure each boundary element's distance to the other mask's boundary.
 
@@ -70,6 +74,7 @@ def surface_distances(
         prediction: mask of the same shape.
         spacing: distance of neighbouring voxels along each axis of the arrays, mm.
         table: what a corner weighs; made for the same spacing.
+        up_to: what is farther off may be given as inf, which is faster; mm.
 
     Raises:
         ValueError: the shapes differ, or do not fit the table and the spacing.
@@ -81,12 +86,11 @@ def surface_distances(
         )
     window = _united_window(reference, prediction)
     ours, theirs = (_surface_of(mask[window], table) for mask in (reference, prediction))
-    shape = tuple(part.stop - part.start + 1 for part in window)
     return SurfaceDistances(
         reference_measure=ours.measure,
         prediction_measure=theirs.measure,
-        reference_to_prediction=_nearest(ours, theirs, shape=shape, spacing=spacing),
-        prediction_to_reference=_nearest(theirs, ours, shape=shape, spacing=spacing),
+        reference_to_prediction=_nearest(ours, theirs, spacing=spacing, up_to=up_to),
+        prediction_to_reference=_nearest(theirs, ours, spacing=spacing, up_to=up_to),
     )
 
 
@@ -129,9 +133,7 @@ def hausdorff(distances: SurfaceDistances, *, percentile: float = 100.0) -> floa
     return max(_weighed_percentile(values, weights, percentile) for values, weights in present)
 
 
-def _weighed_percentile(
-    values: NDArray[np.float64], weights: NDArray[np.float64], percentile: float
-) -> float:
+def _weighed_percentile(values: NDArray[np.float64], weights: NDArray[np.float64], percentile: float) -> float:
     order = np.argsort(values)
     covered = np.cumsum(weights[order])
     index = int(np.searchsorted(covered, covered[-1] * percentile / 100.0))
@@ -148,33 +150,73 @@ def _united_window(reference: NDArray[np.bool_], prediction: NDArray[np.bool_]) 
     return tuple(window)
 
 
-def _surface_of(mask: NDArray[np.bool_], table: CornerTable) -> Surface:
-    codes = corner_codes(mask)
-    corners = np.nonzero(table.on_surface[codes])
-    return Surface(corners=np.stack(corners, axis=1), measure=table.measure[codes[corners]])
+def _surface_of(mask: NDArray[np.bool_], table: CornerTable) -> _Surface:
+    codes = corner_codes(np.pad(mask, _MARGIN))
+    lattice = table.is_surface(codes)
+    places = np.flatnonzero(lattice)
+    return _Surface(lattice, places, table.measure[codes.ravel()[places]])
 
 
-def _nearest(
-    sources: Surface, targets: Surface, *, shape: tuple[int, ...], spacing: Sequence[float]
-) -> NDArray[np.float64]:
-    """Give each source's distance to the nearest target; inf without targets.
+def _nearest(sources: _Surface, targets: _Surface, *, spacing: Sequence[float], up_to: float) -> NDArray[np.float64]:
+    """Give each source's distance to the nearest target; inf without targets, or where it is above `up_to`.
 
-    A tree is an order of magnitude faster than a distance transform where the boundary is a small part of its
-    box (volumes); where it fills the box (the official 2D faces) the transform is.
+    Boundaries worth comparing lie close together, so each element first looks at the lattice around it, nearest
+    corner first; what is still without a target then asks a tree. Both are many times faster than a distance
+    transform of the whole box.
     """
-    if not targets.measure.size or not sources.measure.size:
-        return np.full(sources.measure.size, np.inf)
+    distances = np.full(sources.places.size, np.inf)
+    if not targets.places.size:
+        return distances
+    is_target = targets.lattice.ravel()
+    waiting = np.arange(sources.places.size)
+    reach = _MARGIN * min(spacing)  # a ball, or a corner farther off could be taken for the nearest
+    for distance, step in _steps_around(targets.lattice.shape, spacing=spacing, reach=reach):
+        here = is_target[sources.places[waiting] + step]
+        distances[waiting[here]] = distance
+        waiting = waiting[~here]
+    if not waiting.size or up_to <= reach:
+        return distances
+    corners = np.stack(np.unravel_index(sources.places[waiting], targets.lattice.shape), axis=1)
+    distances[waiting] = _nearest_by_tree(corners, _rim(targets), spacing=spacing)
+    return distances
+
+
+def _steps_around(shape: tuple[int, ...], *, spacing: Sequence[float], reach: float) -> list[tuple[float, int]]:
+    """Give (distance, step in the flattened lattice) of a corner and of those within `reach`, nearest first."""
+    axes = [range(-_MARGIN, _MARGIN + 1)] * len(shape)
+    offsets = np.array(list(itertools.product(*axes)))
+    distances = np.sqrt(((offsets * np.asarray(spacing, np.float64)) ** 2).sum(axis=1))
+    steps = offsets @ _strides(shape)
+    order = np.argsort(distances, kind="stable")
+    return [(float(distances[i]), int(steps[i])) for i in order if distances[i] <= reach]
+
+
+def _strides(shape: tuple[int, ...]) -> NDArray[np.intp]:
+    """Give how far one step along each axis goes in the flattened lattice."""
+    return np.cumprod([1, *shape[:0:-1]])[::-1]
+
+
+def _rim(surface: _Surface) -> NDArray[np.intp]:
+    """Give the positions (N, ndim) of the elements that have a neighbour which is none.
+
+    Only these can be nearest to a corner elsewhere: from any other, one step towards that corner is an element
+    too. It leaves out most of a face; in 3D a surface is nearly all rim.
+    """
+    is_element = surface.lattice.ravel()
+    inner = np.ones(surface.places.size, bool)
+    for step in _strides(surface.lattice.shape):
+        inner &= is_element[surface.places - step] & is_element[surface.places + step]
+    return np.stack(np.unravel_index(surface.places[~inner], surface.lattice.shape), axis=1)
+
+
+def _nearest_by_tree(
+    sources: NDArray[np.intp], targets: NDArray[np.intp], *, spacing: Sequence[float]
+) -> NDArray[np.float64]:
     steps = np.asarray(spacing, np.float64)
-    if 8 * (targets.measure.size + sources.measure.size) > np.prod(shape):
-        far = np.ones(shape, bool)
-        far[tuple(targets.corners.T)] = False
-        to_targets: NDArray[np.float64] = ndimage.distance_transform_edt(far, sampling=steps)
-        here: NDArray[np.float64] = to_targets[tuple(sources.corners.T)]
-        return here
     # Neither balanced nor compact: surfaces are evenly spread already, and building would be half the time.
-    tree = cKDTree(targets.corners * steps, balanced_tree=False, compact_nodes=False)
-    _, index = tree.query(sources.corners * steps)
+    tree = cKDTree(targets * steps, balanced_tree=False, compact_nodes=False)
+    _, index = tree.query(sources * steps)
     # Measured again from whole lattice steps: 5 steps of 0.4 mm are exactly 2.0 mm, wherever they stand.
-    away = (sources.corners - targets.corners[index]) * steps
+    away = (sources - targets[index]) * steps
     distances: NDArray[np.float64] = np.sqrt((away**2).sum(axis=1))
     return distances

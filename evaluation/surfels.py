@@ -32,8 +32,14 @@ class CornerTable:
     """2 or 3: a code has 2**ndim bits."""
     measure: NDArray[np.float64]
     """(2**2**ndim,) length in mm (2D contours) or area in mm^2 of the boundary in the cell."""
-    on_surface: NDArray[np.bool_]
-    """(2**2**ndim,) True where the corner counts as a boundary element; its measure weighs it."""
+    full_is_surface: bool = False
+    """Whether a corner with nothing but foreground around it is a boundary element; a mixed one always is."""
+
+    def is_surface(self, codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Tell which corners count as boundary elements; the measure of each weighs it."""
+        full = self.measure.size - 1
+        # Code 0 wraps around to 255, so that one comparison leaves out both ends.
+        return (codes - np.uint8(1)) < np.uint8(full if self.full_is_surface else full - 1)
 
 
 def contour_table(spacing: Sequence[float]) -> CornerTable:
@@ -51,7 +57,7 @@ def contour_table(spacing: Sequence[float]) -> CornerTable:
     measure[[0b0011, 0b1100]] = along_columns  # a row of two: the contour runs along the columns' axis
     measure[[0b0101, 0b1010]] = along_rows
     measure[[0b0110, 0b1001]] = 2.0 * corner
-    return CornerTable(ndim=2, measure=measure, on_surface=measure > 0.0)
+    return CornerTable(ndim=2, measure=measure)
 
 
 def area_table(spacing: Sequence[float]) -> CornerTable:
@@ -65,8 +71,7 @@ def area_table(spacing: Sequence[float]) -> CornerTable:
     # A triangle's area vector has one component per plane of two axes; it grows with both their spacings.
     plane = np.array([spacing[1] * spacing[2], spacing[0] * spacing[2], spacing[0] * spacing[1]], np.float64)
     measure = np.array([np.linalg.norm(vectors * plane, axis=1).sum() for vectors in _area_vectors_by_code()])
-    codes = np.arange(256)
-    return CornerTable(ndim=3, measure=measure, on_surface=(codes != 0) & (codes != 255))
+    return CornerTable(ndim=3, measure=measure)
 
 
 def face_table() -> CornerTable:
@@ -81,7 +86,7 @@ def face_table() -> CornerTable:
     for code in range(16):
         behind = sum(1 << 2 * bit for bit in range(4) if code >> bit & 1)  # last offset 0: bits 0, 2, 4, 6
         measure[code] = area[behind] + area[behind << 1]
-    return CornerTable(ndim=2, measure=measure, on_surface=np.arange(16) != 0)
+    return CornerTable(ndim=2, measure=measure, full_is_surface=True)
 
 
 def corner_codes(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -93,14 +98,11 @@ def corner_codes(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     Returns:
         (H + 1, W + 1) or (D + 1, H + 1, W + 1) codes; corner c has the voxels c - 1 and c along each axis.
     """
-    padded = np.pad(mask.astype(np.uint8), 1)
-    codes = np.zeros([size + 1 for size in mask.shape], np.uint8)
-    for bit in range(2**mask.ndim):
-        offsets = [bit >> (mask.ndim - 1 - axis) & 1 for axis in range(mask.ndim)]
-        window = tuple(
-            slice(offset, offset + size + 1) for offset, size in zip(offsets, mask.shape, strict=True)
-        )
-        codes |= padded[window] << np.uint8(bit)
+    codes = np.pad(mask, 1).astype(np.uint8)
+    for axis in range(mask.ndim):
+        before, after = (codes[(slice(None),) * axis + (part,)] for part in (slice(None, -1), slice(1, None)))
+        # The neighbours after the corner along this axis have its bit of the offset set: they move up.
+        codes = before | after << np.uint8(2 ** (mask.ndim - 1 - axis))
     return codes
 
 

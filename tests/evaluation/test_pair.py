@@ -150,6 +150,16 @@ def test_more_than_255_labels_are_scored():
     assert mean_score(scores, mode="official").dsc == 1.0
 
 
+@pytest.mark.parametrize("mode", ["official", "honest"])
+def test_threads_change_nothing_but_the_time(mode):
+    pair = next(pair for pair in PAIRS if pair.name == "3DBox_labels-1-to-255_00.npz")
+    one, four = (
+        score_pair(pair.reference, pair.prediction, spacing_mm=pair.spacing, mode=mode, threads=threads)
+        for threads in (1, 4)
+    )
+    assert [repr(score) for score in one] == [repr(score) for score in four]  # repr, because NaN is not NaN
+
+
 def test_a_wider_tolerance_is_the_users_choice():
     reference, prediction = digits("1000000"), digits("0001000")  # corners 2 and 3 px away
     assert [

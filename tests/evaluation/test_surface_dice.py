@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from evaluation.surface_dice import SurfaceDistances, contour_nsd, hausdorff, surface_dice, surface_distances
-from evaluation.surfels import area_table, contour_table, face_table
+from evaluation.surfels import area_table, contour_table, corner_codes, face_table
 
 QUICK = settings(derandomize=True, max_examples=40, deadline=None)
 IMAGES = hnp.arrays(bool, (6, 7))
@@ -138,27 +138,29 @@ def test_masks_that_do_not_fit_each_other_or_the_table_are_refused():
         contour_nsd(np.ones((2, 2, 2), bool), np.ones((2, 2, 2), bool))
 
 
-def test_the_tree_and_the_distance_transform_give_the_same_distances():
-    # A few specks in a wide image go through the tree; the same specks in a full one through the transform.
-    rng = np.random.default_rng(1)
-    reference, prediction = (rng.random((60, 60)) < 0.002 for _ in range(2))
-    filled = reference.copy()
-    filled[::4] = True
-    sparse, dense = contours(reference, prediction, (1.3, 0.7)), contours(filled, prediction, (1.3, 0.7))
-    row, column = np.nonzero(np.pad(prediction, 1))
-    corners = {(r + i, c + j) for r, c in zip(row, column, strict=True) for i in (-1, 0) for j in (-1, 0)}
-    for distances, mask_here in ((sparse, reference), (dense, filled)):
-        by_hand = [
-            min(math.hypot((r - pr) * 1.3, (c - pc) * 0.7) for pr, pc in corners)
-            for r, c in _contour_corners(mask_here)
-        ]
-        assert distances.reference_to_prediction == pytest.approx(by_hand)
+@pytest.mark.parametrize("table_of", [contour_table, lambda spacing: face_table()], ids=["contour", "face"])
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (1.3, 0.7), (0.2, 4.0)])
+def test_near_and_far_neighbours_are_the_nearest_of_all(table_of, spacing):
+    reference, prediction = np.zeros((30, 30), bool), np.zeros((30, 30), bool)
+    reference[3:25, 2:9] = True
+    prediction[5:28, 7:26] = True
+    prediction[1, 1] = True
+    table = table_of(spacing)
+    distances = surface_distances(reference, prediction, spacing=spacing, table=table)
+    ours, theirs = (np.argwhere(table.is_surface(corner_codes(m))) * spacing for m in (reference, prediction))
+    every = np.linalg.norm(ours[:, None] - theirs[None], axis=-1)
+    assert distances.reference_to_prediction == pytest.approx(every.min(axis=1))
+    assert distances.prediction_to_reference == pytest.approx(every.min(axis=0))
 
 
-def _contour_corners(image):
-    padded = np.pad(image, 1).astype(int)
-    around = padded[:-1, :-1] + padded[:-1, 1:] + padded[1:, :-1] + padded[1:, 1:]
-    return np.argwhere((around > 0) & (around < 4)).tolist()
+def test_what_is_too_far_to_matter_may_be_left_unmeasured():
+    reference, prediction = np.zeros((1, 40), bool), np.zeros((1, 40), bool)
+    reference[0, [5, 30]], prediction[0, 6] = True, True
+    whole = contours(reference, prediction)
+    short = surface_distances(reference, prediction, spacing=(1.0, 1.0), table=contour_table((1.0, 1.0)), up_to=2.0)
+    assert surface_dice(short, tolerance=2.0) == surface_dice(whole, tolerance=2.0)
+    assert hausdorff(whole) == 24.0  # right corners at columns 31 and 7
+    assert hausdorff(short) == math.inf
 
 
 @QUICK
