@@ -76,11 +76,11 @@ def test_a_failed_case_is_named_with_its_cause_and_the_status_is_1(folder, capsy
 
 
 def test_a_name_cannot_forge_a_line_or_command_the_terminal(folder, capsys):
-    name = "x\n9/9 fine\x1b[2J.npz"
+    name = "x\n9 of 9 fine\x1b[2J.npz"
     (folder / "in" / name).write_text("no case")
     assert run(folder) == 1
     err = capsys.readouterr().err
-    assert r"x\x0a9/9 fine\x1b[2J: FAILED" in err
+    assert r"x\x0a9 of 9 fine\x1b[2J: FAILED" in err
     assert "\x1b" not in err
 
 
