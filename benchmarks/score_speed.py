@@ -9,6 +9,7 @@ import argparse
 import csv
 import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -22,7 +23,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.machine import machine_facts
 from graysam.cases import write_labels, write_reference
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -144,15 +144,29 @@ def _median(runs: list[dict[str, float]], key: str) -> float:
 
 
 def _machine(options: argparse.Namespace) -> dict[str, Any]:
-    facts: dict[str, Any] = machine_facts(["numpy", "scipy"])
+    """Give what the figures depend on, each scorer's own Python among it."""
+    processors = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        if line.startswith("model name")
+    ]
+    interpreters = {"ours": sys.executable}
     if options.original is not None:
-        versions = "import sys, numpy, scipy; print(sys.version.split()[0], numpy.__version__, scipy.__version__)"
-        command = [options.original_python, "-c", versions]
-        found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-        facts["original"] = dict(zip(("python", "numpy", "scipy"), found, strict=True))
-    facts["date"] = datetime.now(UTC).isoformat(timespec="seconds")
-    facts["note"] = options.note
-    return facts
+        interpreters["original"] = options.original_python
+    ask = "import sys, numpy, scipy; print(sys.version.split()[0], numpy.__version__, scipy.__version__)"
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _answer(["git", "rev-parse", "--short", "HEAD"]),
+        "processor": processors[0] if processors else platform.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "python_numpy_scipy": {name: _answer([path, "-c", ask]) for name, path in interpreters.items()},
+        "note": options.note,
+    }
+
+
+def _answer(command: list[str]) -> str:
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 if __name__ == "__main__":
