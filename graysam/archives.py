@@ -168,8 +168,7 @@ class Archive:
             raise CaseError(f"{self._path.name}: array {key!r} is in npy format {version}, wanted 1.0 or 2.0.")
         if dtype.hasobject:
             raise CaseError(
-                f"{self._path.name}: array {key!r} holds Python objects (dtype {dtype}), which would have to "
-                "be "
+                f"{self._path.name}: array {key!r} holds Python objects (dtype {dtype}), which would have to be "
                 "unpickled. That runs code from the file, so it is never done; save plain numbers."
             )
         if dtype.names is not None or dtype.subdtype is not None:
@@ -190,27 +189,23 @@ class Archive:
         if header.n_bytes != data_bytes:
             raise CaseError(
                 f"{name} declares shape {header.shape} of {header.dtype}, {header.n_bytes:,} bytes, but "
-                f"{data_bytes:,} "
-                "are stored."
+                f"{data_bytes:,} are stored."
             )
         if header.n_bytes > BOMB_BYTES and header.n_bytes > BOMB_RATIO * compressed:
             raise CaseError(
                 f"{name} would grow from {compressed:,} to {header.n_bytes:,} bytes, more than "
-                f"{BOMB_RATIO} times; "
-                "taken for a zip bomb."
+                f"{BOMB_RATIO} times; taken for a zip bomb."
             )
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` to write to, and rename it to `path` when the block ends without
-    error.
+    """Give a temporary path beside `path` to write to, and rename it to `path` when the block ends without error.
 
     Whatever happens, a kill included, `path` holds the old content, the new content, or does not exist.
 
     Raises:
-        CaseError: the block or the rename failed with an OSError: folder missing or read-only, disk full,
-            quota.
+        CaseError: the block or the rename failed with an OSError: folder missing or read-only, disk full, quota.
     """
     tag = f"{os.getpid()}-{os.urandom(4).hex()}"
     temporary = path.with_name(f"{_temporary_prefix(path.name)}{tag}{TEMPORARY_SUFFIX}")
@@ -248,8 +243,7 @@ def write_archive(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 def remove_stale_temporaries(folder: Path, names: Iterable[str]) -> list[Path]:
     """Delete what killed writers of one of the file `names` left in `folder`, and list it.
 
-    Temporaries of other names stay, so that the parts of a folder can run side by side. A missing folder has
-    none.
+    Temporaries of other names stay, so that the parts of a folder can run side by side. A missing folder has none.
     """
     if not folder.is_dir():
         return []

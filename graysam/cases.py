@@ -10,8 +10,7 @@ Whether a case is a volume is read from its arrays, because names lie:
 * `imgs` with two axes is an image. Boxes of six numbers are then those of a volume of one slice.
 * `imgs` with three axes is a volume when the boxes have six numbers, even if the last axis has size 3, and an
   image when they have four, if the last axis is a channel axis (size 1, 3 or 4).
-* Without boxes it is an image when the last axis has size 3 and the name does not begin with 3D, else a
-  volume.
+* Without boxes it is an image when the last axis has size 3 and the name does not begin with 3D, else a volume.
 
 A name that says otherwise is worth a warning, no more.
 """
@@ -192,8 +191,7 @@ def read_case(path: Path, *, need_boxes: bool = True) -> Case:
         need_boxes: False accepts a file without `boxes` (training data) and gives it none.
 
     Raises:
-        CaseError: the file, or something in it, cannot be used; the message names file, field, found and
-            wanted.
+        CaseError: the file, or something in it, cannot be used; the message names file, field, found and wanted.
     """
     notes: list[str] = []
     with Archive(path) as archive:
@@ -213,8 +211,7 @@ def read_case(path: Path, *, need_boxes: bool = True) -> Case:
 def read_label_shape(path: Path) -> tuple[int, ...] | None:
     """Give the shape that a case's label map must have, from headers alone, or None when it cannot be told.
 
-    Meant for cases that `read_case` refuses: it never raises, and gives no shape that is empty or beyond the
-    limits.
+    Meant for cases that `read_case` refuses: it never raises, and gives no shape that is empty or beyond the limits.
     """
     try:
         with Archive(path) as archive:
@@ -485,8 +482,7 @@ def write_labels(path: Path, labels: NDArray[np.integer[Any]], *, failure: str |
 def is_finished(path: Path, label_shape: tuple[int, ...] | None) -> bool:
     """Tell whether `path` is a whole result of that shape, and not the stand-in for a case that failed.
 
-    Reads the directory and one header; any file that cannot be read, and a None for the shape, count as not
-    finished.
+    Reads the directory and one header; any file that cannot be read, and a None for the shape, count as not finished.
     """
     try:
         with Archive(path) as archive:

@@ -325,10 +325,14 @@ class Runner:
         for path in self.paths:
             account = CaseAccount(path.name.removesuffix(SUFFIX))
             self.account.cases.append(account)
-            if self._options.resume and self._is_finished(path):
-                account.status = "skipped"
-            else:
-                self._run_case(path, account)
+            try:
+                if self._options.resume and self._is_finished(path):
+                    account.status = "skipped"
+                else:
+                    self._run_case(path, account)
+            except BaseException as error:  # the run ends here, and its account must not call this case done
+                account.status, account.error = "failed", f"the run was ended by {type(error).__name__}"
+                raise
             on_case(account)
         return self.account
 
@@ -432,8 +436,7 @@ class Runner:
 
 
 def _prepare_folder(folder: Path, input_dir: Path, names: Sequence[str]) -> None:
-    """Make a folder for results, prove that it can be written to, and clear what a killed run left of
-    `names`.
+    """Make a folder for results, prove that it can be written to, and clear what a killed run left of `names`.
 
     Raises:
         CaseError: it is the input folder, cannot be made, or is read-only.
@@ -448,8 +451,7 @@ def _prepare_folder(folder: Path, input_dir: Path, names: Sequence[str]) -> None
         probe.unlink(missing_ok=True)
     except OSError as error:
         raise CaseError(
-            f"folder {folder}: cannot be made or written to: {error.strerror or error}. Is it mounted "
-            "read-only, "
+            f"folder {folder}: cannot be made or written to: {error.strerror or error}. Is it mounted read-only, "
             "or does it belong to another user?"
         ) from error
 
@@ -460,7 +462,7 @@ def _nothing_to_do(folder: Path) -> str:
     for entry in folder.iterdir():
         kind = "sub-folders" if entry.is_dir() else "".join(entry.suffixes[-2:]) or "files without a suffix"
         kinds[kind] = kinds.get(kind, 0) + 1
-    found = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "nothing"
+    found = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())[:5]) or "nothing"
     return (
         f"folder {folder}: holds no case (*.npz); it holds {found}. Sub-folders are not searched. "
         "Turn images of other formats into cases with data_prep first."

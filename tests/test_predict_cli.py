@@ -165,7 +165,9 @@ def test_an_interrupted_run_says_how_to_go_on_and_still_reports(folder, monkeypa
     assert run(folder, "--report", str(folder / "run.json")) == 130
     assert "--resume" in capsys.readouterr().err
     assert results(folder) == ["2DBox_US_1.npz"]
-    assert len(json.loads((folder / "run.json").read_text())["cases"]) == 2
+    first, second = json.loads((folder / "run.json").read_text())["cases"]
+    assert (first["status"], second["status"]) == ("done", "failed")
+    assert second["error"] == "the run was ended by KeyboardInterrupt"
 
 
 # --- options
