@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from evaluation import rank
@@ -64,6 +66,61 @@ def test_each_case_and_metric_is_ranked_with_ties_sharing_and_gaps_last():
     assert ranks[:, 0].tolist() == [[1, 1.5, 1], [2, 1.5, 2], [3, 3, 3]]  # CT_1: A and B tie on NSD
     assert ranks[:, 1].tolist() == [[2, 2, 2], [1, 1, 1], [3, 3, 3]]  # CT_2: C has nothing
     assert ranks[:, 2].tolist() == [[2, 2, 1], [1, 1, 2], [3, 3, 3]]
+
+
+@st.composite
+def competitions(draw):
+    """Two to five teams on one to six cases of two modalities; few distinct scores, so that ties and gaps are common."""
+    scores = st.one_of(st.none(), st.sampled_from([0.0, 0.25, 0.5, 1.0]))
+    cases = [f"2DBox_{'CT' if index % 2 else 'MR'}_{index}" for index in range(draw(st.integers(1, 6)))]
+    teams = []
+    for index in range(draw(st.integers(2, 5))):
+        rows = {case: (draw(scores), draw(scores), draw(scores)) for case in cases}
+        values = {
+            case: {key: value for key, value in zip(("dsc", "nsd", "seconds"), row, strict=True) if value is not None}
+            for case, row in rows.items()
+        }
+        teams.append(TeamScores(f"team {index}", values))
+    return cases, teams
+
+
+@settings(max_examples=60, deadline=None)
+@given(competitions())
+def test_the_ranks_of_a_case_always_add_up_and_stay_between_first_and_last(competition):
+    cases, teams = competition
+    ranks = rank_cases(build_table(teams, cases=cases))
+    count = len(teams)
+    assert np.allclose(ranks.sum(axis=0), count * (count + 1) / 2)
+    assert ranks.min() >= 1
+    assert ranks.max() <= count
+
+
+@settings(max_examples=30, deadline=None)
+@given(competitions(), st.randoms(use_true_random=False))
+def test_the_order_in_which_teams_are_named_decides_nothing(competition, random):
+    cases, teams = competition
+    shuffled = random.sample(teams, len(teams))
+    one, other = (rank_teams(build_table(t, cases=cases), resamples=20) for t in (teams, shuffled))
+    assert [(row.team, row.place) for row in one.rows] == [(row.team, row.place) for row in other.rows]
+    assert [row.mean_rank.low for row in one.rows] == pytest.approx([row.mean_rank.low for row in other.rows])
+    for test in one.tests:
+        twin = next(
+            t for t in other.tests if (t.metric, {t.better, t.worse}) == (test.metric, {test.better, test.worse})
+        )
+        assert (twin.better, twin.p) == (test.better, pytest.approx(test.p))
+
+
+@settings(max_examples=30, deadline=None)
+@given(competitions(), st.floats(0.1, 10.0))
+def test_a_machine_that_is_slower_for_all_changes_no_rank(competition, factor):
+    cases, teams = competition
+    slower = [
+        TeamScores(
+            t.name, {c: {k: v * factor if k == "seconds" else v for k, v in row.items()} for c, row in t.values.items()}
+        )
+        for t in teams
+    ]
+    assert (rank_cases(build_table(teams, cases=cases)) == rank_cases(build_table(slower, cases=cases))).all()
 
 
 def test_two_teams_without_a_value_share_the_last_ranks():

@@ -252,31 +252,33 @@ def image(tmp_path):
     subprocess.run(["docker", "image", "rm", "--force", name], capture_output=True)
 
 
+def run_image(folder: Path, image: str, case: str, limit: float):
+    """Time the image on one case; give (exit status, the row, the text of its log)."""
+    (folder / "in").mkdir(parents=True)
+    write_case(folder / f"in/{case}.npz", image=np.zeros((4, 4), np.uint8), boxes=[Box(0, 0, 1, 1)])
+    status = runtime.main(
+        ["--inputs", f"{folder / 'in'}", "--out", f"{folder / 'out'}", "--limit", f"{limit}", "--image", image.upper()]
+    )
+    with (folder / "out/runtime.csv").open(newline="") as stream:
+        row = next(csv.DictReader(stream))
+    return status, row, (folder / "out" / row["log"]).read_text()
+
+
 @pytest.mark.docker
 @pytest.mark.slow
 def test_a_real_container_is_timed_measured_and_killed_at_its_limit(tmp_path, image):
-    (tmp_path / "in").mkdir()
-    for name in ("1_fail", "2_hang", "3_memory"):
-        write_case(tmp_path / f"in/{name}.npz", image=np.zeros((4, 4), np.uint8), boxes=[Box(0, 0, 1, 1)])
-    status = runtime.main(
-        [
-            "--inputs",
-            str(tmp_path / "in"),
-            "--out",
-            str(tmp_path / "out"),
-            "--limit",
-            "8",
-            "--image",
-            image.upper(),
-        ]
-    )
-    with (tmp_path / "out/runtime.csv").open(newline="") as stream:
-        rows = {row["case"]: row for row in csv.DictReader(stream)}
-    assert status == 1
-    assert [row["status"] for row in rows.values()] == ["failed", "timeout", "ok"]
-    assert rows["1_fail.npz"]["exit_code"] == "3"
-    assert "no luck" in (tmp_path / "out/logs/1_fail.npz.log").read_text()
-    assert 1.5 < float(rows["3_memory.npz"]["seconds"]) < 8
-    assert 200 < float(rows["3_memory.npz"]["peak_memory_mib"]) < 320
+    status, row, log = run_image(tmp_path / "fail", image, "fail", 60)
+    assert (status, row["status"], row["exit_code"], float(row["seconds"])) == (1, "failed", "3", 60)
+    assert "no luck" in log
+
+    status, row, log = run_image(tmp_path / "hang", image, "hang", 5)
+    assert (status, row["status"], row["exit_code"], float(row["seconds"])) == (1, "timeout", "", 5)
+    assert "killed at the limit" in log
     left = subprocess.run(["docker", "ps", "-aq", "--filter", f"name={image}"], capture_output=True, text=True)
     assert left.stdout == ""
+
+    status, row, _ = run_image(tmp_path / "memory", image, "memory", 60)
+    assert (status, row["status"]) == (0, "ok")
+    assert 1.5 < float(row["seconds"]) < 60
+    assert 200 < float(row["peak_memory_mib"]) < 320
+    assert row["memory_source"] in ("processes", "docker stats")
