@@ -1,0 +1,163 @@
+"""What each engine and number format costs in quality, and what it gains in speed: one run, one table.
+
+    python -m benchmarks.precision --weights weights/graysam --store data.store
+
+The fixed validation prompts (train/validation.py) are put to every engine in turn through the predictor's own code.
+Differences are given against torch fp32, per prompt, so that a gain on one modality cannot hide a loss on another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.machine import machine_facts
+from graysam.api import Segmenter
+from graysam.engines.protocol import Engine
+from graysam.errors import EngineError
+from graysam.framing import frame_prompts
+from graysam.geometry import Box
+from graysam.inference.images import segment_slice
+from graysam.preprocessing import prepare_slice
+from graysam.store import open_store
+from train.validation import (
+    Answer,
+    Masks,
+    PromptKind,
+    PromptScore,
+    ValidationPrompt,
+    modality_means,
+    score_prompts,
+    validation_prompts,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+# The first is what the others are compared with.
+ROWS = (
+    ("torch", "fp32"),
+    ("torch", "bf16"),
+    ("torch", "int8"),
+    ("openvino", "fp32"),
+    ("openvino", "bf16"),
+    ("openvino", "int8"),
+)
+KINDS: tuple[PromptKind, ...] = ("tight", "jit5")
+TIMED_RUNS = 30
+Scores = dict[PromptKind, list[PromptScore]]
+
+
+def engine_answer(engine: Engine) -> Answer:
+    """Give a function that answers validation prompts as the predictor would."""
+
+    def answer(image: NDArray[np.uint8], boxes: Sequence[Box]) -> Masks:
+        return [segment_slice(engine, image, [box]) == 1 for box in boxes]
+
+    return answer
+
+
+def measure_row(engine: Engine, prompts: Sequence[ValidationPrompt]) -> tuple[dict[str, Any], Scores]:
+    """Give a row of the table, and the scores behind it by kind of box."""
+    scores: Scores = {kind: score_prompts(prompts, engine_answer(engine), kind) for kind in KINDS}
+    row: dict[str, Any] = {
+        "engine": engine.name,
+        "precision": engine.precision,
+        "threads": engine.threads,
+        **median_milliseconds(engine, prompts[0]),
+    }
+    for kind in KINDS:
+        row[kind] = {
+            modality: {"dsc": round(100 * dsc, 2), "nsd": round(100 * nsd, 2)}
+            for modality, (dsc, nsd) in modality_means(scores[kind]).items()
+        }
+    return row, scores
+
+
+def median_milliseconds(engine: Engine, prompt: ValidationPrompt) -> dict[str, float]:
+    """Time encoding a slice and decoding one box of it; also the fastest run, which other programs disturb least."""
+    prepared = prepare_slice(prompt.image, engine.spec)
+    inputs = frame_prompts(prepared, [prompt.boxes["tight"]], engine.spec).inputs()
+    embedding = engine.encode(prepared.canvas)
+    engine.decode(embedding, inputs)
+    encode, decode = [], []
+    for _ in range(TIMED_RUNS):
+        start = perf_counter()
+        embedding = engine.encode(prepared.canvas)
+        middle = perf_counter()
+        engine.decode(embedding, inputs)
+        encode.append(1e3 * (middle - start))
+        decode.append(1e3 * (perf_counter() - middle))
+    return {
+        "encode_ms_median": round(float(np.median(encode)), 2),
+        "encode_ms_min": round(min(encode), 2),
+        "decode_ms_median": round(float(np.median(decode)), 2),
+        "decode_ms_min": round(min(decode), 2),
+    }
+
+
+def compare(scores: Sequence[PromptScore], reference: Sequence[PromptScore]) -> dict[str, float]:
+    """Give how far a row lies from the reference, in points: the mean over modalities, and single prompts' changes."""
+    own, other = modality_means(scores)["mean"], modality_means(reference)["mean"]
+    changes = np.array([100 * (a.dsc - b.dsc) for a, b in zip(scores, reference, strict=True)])
+    return {
+        "dsc_change": round(100 * (own[0] - other[0]), 3),
+        "nsd_change": round(100 * (own[1] - other[1]), 3),
+        "dsc_change_worst_prompt": round(float(changes.min()), 2),
+        "dsc_change_best_prompt": round(float(changes.max()), 2),
+        "prompts_changed_by_a_point": int((np.abs(changes) > 1).sum()),
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure all rows that this machine can run, write and print them."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--weights", type=Path, default=ROOT / "weights" / "graysam", metavar="DIR")
+    parser.add_argument(
+        "--store", type=Path, required=True, metavar="FILE", help="packed store with a validation split"
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "precision.json", metavar="FILE")
+    parser.add_argument("--threads", type=int, metavar="N")
+    parser.add_argument("--per-modality", type=int, default=55, metavar="N", help="prompts of each modality (55)")
+    options = parser.parse_args(argv)
+    prompts = validation_prompts(open_store(options.store), per_modality=options.per_modality)
+    rows: list[dict[str, Any]] = []
+    reference: Scores = {}
+    for name, precision in ROWS:
+        try:
+            engine = Segmenter.load(options.weights, name, precision, options.threads).engine
+        except EngineError as error:
+            print(f"{name} {precision}: left out, {error}", file=sys.stderr)
+            continue
+        row, scores = measure_row(engine, prompts)
+        reference = reference or scores
+        row["against_first_row"] = {kind: compare(scores[kind], reference[kind]) for kind in KINDS}
+        rows.append(row)
+        print(
+            f"{name:9} {precision:5} DSC tight {row['tight']['mean']['dsc']:.2f} jit5 {row['jit5']['mean']['dsc']:.2f} "
+            f"({row['against_first_row']['jit5']['dsc_change']:+.3f})  encode {row['encode_ms_min']} ms, "
+            f"decode {row['decode_ms_min']} ms"
+        )
+    result = {
+        "command": "python -m benchmarks.precision --store STORE",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine_facts(("numpy", "opencv-python-headless", "openvino", "torch", "nncf")),
+        "weights": options.weights.name,
+        "prompts": len(prompts),
+        "units": "DSC and contour NSD (2 px) in points of 100; milliseconds for one slice, one box",
+        "rows": rows,
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

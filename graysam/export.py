@@ -1,0 +1,383 @@
+"""Make the files that prediction loads: `python -m graysam.export --checkpoint runs/x/best.pt --out weights/graysam`.
+
+From a checkpoint come, in the output folder,
+
+    model.pt                     the weights (float16 kernels) and the spec, for the torch engine
+    spec.json                    the spec, for engines that read no checkpoint
+    openvino/encoder, decoder    OpenVINO networks (.xml, .bin), weights stored as float16
+    openvino-int8/...            the same, quantized: made with --calibration only
+    calibration.json             which slices and boxes the quantization looked at
+    checksums.sha256             of all of these, as `sha256sum -c` reads them
+
+The same checkpoint, calibration and versions give the same files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from graysam.cases import find_cases, read_case
+from graysam.engines.select import OPENVINO_FOLDERS, SPEC_FILE, TORCH_FILE
+from graysam.enhancement import stack_neighbours
+from graysam.errors import EngineError, GraySamError
+from graysam.framing import DecoderInputs, frame_prompts
+from graysam.geometry import Box, VolumeBox, box_around
+from graysam.inference.volumes import MARGIN_SHARE, walk_from_middle
+from graysam.models.checkpoint import load_model, save_checkpoint
+from graysam.models.spec import ModelSpec
+from graysam.preprocessing import prepare_slice
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from openvino import Model, Node
+
+logger = logging.getLogger(__name__)
+
+CALIBRATION_SLICES: Final = 300
+CALIBRATION_FILE: Final = "calibration.json"
+CHECKSUM_FILE: Final = "checksums.sha256"
+# Arithmetic on coordinates and statistics: a grid of 256 levels would move boxes by whole cells, and there is no time
+# to be won. Convolutions, and the sums that join them, are what is quantized.
+FLOAT_OPERATIONS: Final = frozenset(
+    "Abs Clamp Cos Divide Gather Interpolate Log MVN Maximum Minimum Multiply ReduceMean Sigmoid Sin Sqrt "
+    "Subtract".split()  # noqa: SIM905  (sixteen quoted lines say no more)
+)
+
+
+@dataclass(frozen=True)
+class CalibrationSlice:
+    """One slice and a box in it that quantization looks at.
+
+    Attributes:
+        name: where it comes from.
+        image: (H, W) or (H, W, 3), as `prepare_slice` takes it.
+        box: in original pixels.
+    """
+
+    name: str
+    image: NDArray[np.generic]
+    box: Box
+
+
+# --- calibration ------------------------------------------------------------------------------------------------------
+
+
+def calibration_slices(source: Path, spec: ModelSpec, count: int) -> list[CalibrationSlice]:
+    """Draw slices from a packed store (its training split, modalities in turn) or a folder of cases (in turn).
+
+    The draw is a pure function of the source and the count.
+
+    Raises:
+        EngineError: no slice with a box in it.
+        CaseError, StoreError: the source cannot be read.
+    """
+    drawn = _from_cases(source, spec, count) if source.is_dir() else _from_store(source, count)
+    if not drawn:
+        raise EngineError(f"calibration {source}: holds no slice with a box; int8 needs real cases.")
+    return drawn
+
+
+def _from_store(path: Path, count: int) -> list[CalibrationSlice]:
+    """Draw one object of `count` slices; boxes are tight, or up to 5 canvas pixels off on each side, in turn."""
+    from graysam.store import StoreEntry, open_store
+
+    store = open_store(path)
+    rng = np.random.default_rng(0)
+    queues: dict[str, list[StoreEntry]] = {}
+    for number in rng.permutation(len(store.entries)):
+        entry = store.entries[number]
+        if entry.split == "train" and entry.objects:
+            queues.setdefault(entry.modality, []).append(entry)
+    drawn: list[CalibrationSlice] = []
+    while len(drawn) < count and any(queues.values()):
+        for modality in sorted(queues):
+            if not queues[modality] or len(drawn) >= count:
+                continue
+            entry = queues[modality].pop()
+            masks = store.masks(entry)
+            box = box_around(masks[int(rng.integers(len(masks)))])
+            if box is None:
+                continue
+            jitter_px = len(drawn) % 2 * 5 * max(entry.size_hw) / 256
+            box = _jittered(box, jitter_px, entry.size_hw, rng)
+            drawn.append(CalibrationSlice(f"{entry.case}/z{entry.z}", store.image(entry), box))
+    return drawn
+
+
+def _jittered(box: Box, jitter_px: float, size_hw: tuple[int, int], rng: np.random.Generator) -> Box:
+    """Move each side by up to `jitter_px`, within the slice and without turning the box inside out."""
+    sides = box.as_array() + rng.uniform(-1, 1, 4).astype(np.float32) * np.float32(jitter_px)
+    x_min, y_min = max(0.0, float(sides[0])), max(0.0, float(sides[1]))
+    x_max, y_max = min(size_hw[1] - 1.0, float(sides[2])), min(size_hw[0] - 1.0, float(sides[3]))
+    return Box(x_min, y_min, x_max, y_max) if x_max > x_min and y_max > y_min else box
+
+
+def _from_cases(folder: Path, spec: ModelSpec, count: int) -> list[CalibrationSlice]:
+    """Draw boxes of the cases in turn; in a volume also slices off the middle, with the box a little enlarged."""
+    per_case: list[list[CalibrationSlice]] = []
+    for path in find_cases(folder):
+        case = read_case(path)
+        slices = []
+        for box in case.boxes:
+            if isinstance(box, Box):
+                slices.append(CalibrationSlice(case.name, case.image, box))
+                continue
+            slices += _of_volume(case.name, case.image, box, spec)
+        per_case.append(slices)
+    drawn: list[CalibrationSlice] = []
+    while len(drawn) < count and any(per_case):
+        drawn += [slices.pop(0) for slices in per_case if slices]
+    return drawn[:count]
+
+
+def _of_volume(name: str, volume: NDArray[np.generic], box: VolumeBox, spec: ModelSpec) -> list[CalibrationSlice]:
+    """Give the middle slice of an object and those half way to its ends."""
+    size_hw = (volume.shape[1], volume.shape[2])
+    middle = next(walk_from_middle(box.z_min, box.z_max))[0]
+    slices = []
+    for z in sorted({middle, (box.z_min + middle) // 2, (box.z_max + middle + 1) // 2}, key=lambda z: abs(z - middle)):
+        image = stack_neighbours(volume, z) if spec.channels == "adjacent" else volume[z]
+        margin = 0.0 if z == middle else MARGIN_SHARE * max(size_hw)
+        slices.append(CalibrationSlice(f"{name}/z{z}", image, box.box.enlarged(margin, size_hw)))
+    return slices
+
+
+# --- networks ---------------------------------------------------------------------------------------------------------
+
+
+class _Encoder(nn.Module):
+    """The first half of a model, under the name that the exported network's input gets."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, canvas: Tensor) -> Tensor:
+        """Embed (1, 3, S, S)."""
+        return self.model.encode(canvas)  # type: ignore[operator, no-any-return]
+
+
+class _BoxFrameDecoder(nn.Module):
+    """The second half of a box-frame model."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, embedding: Tensor, detail: Tensor, box_in_view: Tensor, view_in_canvas: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Segment boxes; see `BoxDecoder.forward`."""
+        return self.model.decode(  # type: ignore[operator, no-any-return]
+            embedding, detail=detail, box_in_view=box_in_view, view_in_canvas=view_in_canvas
+        )
+
+
+class _CanvasDecoder(nn.Module):
+    """The second half of a SAM model."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, embedding: Tensor, boxes_canvas: Tensor) -> tuple[Tensor, Tensor]:
+        """Segment boxes; see `SamSegmenter.decode`."""
+        return self.model.decode(embedding, boxes_canvas=boxes_canvas)  # type: ignore[operator, no-any-return]
+
+
+@torch.no_grad()
+def convert(model: nn.Module, spec: ModelSpec) -> tuple[Model, Model]:
+    """Give encoder and decoder as OpenVINO networks in float32.
+
+    A box-frame decoder takes one box: its work per box is the same in any batch, and the smaller arrays stay in the
+    CPU's cache (2 to 2.9 ms a box for one, 3 to 3.8 for eight; benchmarks/README.md). SAM's decoder takes any number,
+    because boxes share the first layer's work on the image.
+    """
+    import openvino
+
+    canvas = torch.zeros(1, 3, spec.canvas, spec.canvas)
+    embedding = model.encode(canvas)  # type: ignore[operator]
+    encoder = openvino.convert_model(_Encoder(model).eval(), example_input=canvas)
+    encoder.reshape({"canvas": list(canvas.shape)})
+    # Two boxes in the example: with one, tracing could take the batch for a constant.
+    if spec.decoder == "box_frame":
+        inputs = {
+            "embedding": embedding,
+            "detail": torch.rand(2, 3, spec.view_size, spec.view_size),
+            "box_in_view": torch.tensor([[0.2, 0.2, 0.8, 0.8]]).repeat(2, 1),
+            "view_in_canvas": torch.tensor([[0.1, 0.1, 0.9, 0.9]]).repeat(2, 1),
+        }
+        decoder_module: nn.Module = _BoxFrameDecoder(model).eval()
+        batch = 1
+    else:
+        inputs = {"embedding": embedding, "boxes_canvas": torch.tensor([[8.0, 8.0, 99.0, 99.0]]).repeat(2, 1)}
+        decoder_module, batch = _CanvasDecoder(model).eval(), -1
+    decoder = openvino.convert_model(decoder_module, example_input=inputs)
+    shapes = {name: [batch, *value.shape[1:]] for name, value in inputs.items()}
+    decoder.reshape({**shapes, "embedding": list(embedding.shape)})
+    for network in (encoder, decoder):
+        _simplify(network)
+    return encoder, decoder
+
+
+def _simplify(network: Model) -> None:
+    """Fold constants and fuse operations now, so that no start-up has to do it again."""
+    from openvino._offline_transformations import apply_moc_transformations
+
+    apply_moc_transformations(network, True)
+
+
+def quantize(
+    encoder: Model, decoder: Model, slices: Sequence[CalibrationSlice], spec: ModelSpec
+) -> tuple[Model, Model]:
+    """Give int8 versions of both networks, with ranges from real slices and boxes.
+
+    The decoder is calibrated with embeddings of the quantized encoder, which are what it will be given.
+
+    Raises:
+        EngineError: nncf is not installed.
+    """
+    try:
+        import nncf
+    except ImportError as cause:
+        raise EngineError("int8 export needs nncf: pip install nncf.") from cause
+    import openvino
+
+    logging.getLogger("nncf").setLevel(logging.ERROR)
+    prepared = [prepare_slice(each.image, spec) for each in slices]
+    small_encoder = nncf.quantize(
+        encoder,
+        nncf.Dataset([{"canvas": each.canvas[None]} for each in prepared]),
+        subset_size=len(slices),
+        preset=nncf.QuantizationPreset.MIXED,
+        fast_bias_correction=True,
+    )
+    compiled = openvino.Core().compile_model(small_encoder, "CPU")
+    inputs: list[DecoderInputs] = []
+    for each, given in zip(prepared, slices, strict=True):
+        embedding = np.array(compiled({"canvas": each.canvas[None]})[0])
+        inputs.append({"embedding": embedding, **frame_prompts(each, [given.box], spec).inputs()})
+    small_decoder = nncf.quantize(
+        decoder,
+        nncf.Dataset(inputs),
+        subset_size=len(slices),
+        preset=nncf.QuantizationPreset.MIXED,
+        fast_bias_correction=True,
+        ignored_scope=nncf.IgnoredScope(names=float_nodes(decoder)),
+    )
+    return small_encoder, small_decoder
+
+
+def float_nodes(network: Model) -> list[str]:
+    """Name the operations that stay in float: those of FLOAT_OPERATIONS, and products that no convolution feeds.
+
+    The latter are the hat functions of the box-frame decoder and SAM's code of positions.
+    """
+    fed: set[str] = set()
+    names = []
+    for node in network.get_ordered_ops():
+        kind = node.get_type_name()
+        if kind in ("Convolution", "Parameter") and (kind == "Convolution" or node.get_friendly_name() == "embedding"):
+            fed.add(node.get_friendly_name())
+        if any(source.get_friendly_name() in fed for source in _sources(node)):
+            fed.add(node.get_friendly_name())
+        if kind in FLOAT_OPERATIONS or (kind in ("MatMul", "Add") and node.get_friendly_name() not in fed):
+            names.append(node.get_friendly_name())
+    return names
+
+
+def _sources(node: Node) -> list[Node]:
+    return [node.input_value(index).get_node() for index in range(node.get_input_size())]
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def export(checkpoint: Path, out: Path, *, calibration: Path | None = None, count: int = CALIBRATION_SLICES) -> None:
+    """Write all files of a model; int8 ones only with a source of calibration slices.
+
+    Args:
+        checkpoint: a file that `train.run` or `save_checkpoint` made, with its spec.
+        out: the folder, made if missing; files of an earlier export are replaced.
+        calibration: a packed store or a folder of cases.
+        count: how many slices to calibrate with.
+
+    Raises:
+        GraySamError: something cannot be read, or openvino or nncf is not installed.
+    """
+    try:
+        import openvino
+    except ImportError as cause:
+        raise EngineError("export needs openvino: pip install openvino.") from cause
+    model = load_model(checkpoint).requires_grad_(False)
+    spec: ModelSpec = model.spec  # type: ignore[assignment]
+    for folder in sorted({"", *OPENVINO_FOLDERS.values()}):
+        if calibration is not None or folder != OPENVINO_FOLDERS["int8"]:
+            (out / folder).mkdir(parents=True, exist_ok=True)
+    save_checkpoint(out / TORCH_FILE, model, spec, half=True)
+    # What is exported to OpenVINO are the rounded weights, so that all engines run the same model.
+    model = load_model(out / TORCH_FILE).requires_grad_(False)
+    (out / SPEC_FILE).write_text(spec.to_json(), encoding="utf-8")
+    networks = convert(model, spec)
+    for name, network in zip(("encoder", "decoder"), networks, strict=True):
+        openvino.save_model(network, out / OPENVINO_FOLDERS["fp32"] / f"{name}.xml", compress_to_fp16=True)
+    logger.info("float networks in %s", out / OPENVINO_FOLDERS["fp32"])
+    if calibration is not None:
+        slices = calibration_slices(calibration, spec, count)
+        for name, network in zip(("encoder", "decoder"), quantize(*networks, slices, spec), strict=True):
+            openvino.save_model(network, out / OPENVINO_FOLDERS["int8"] / f"{name}.xml", compress_to_fp16=True)
+        record = {"source": calibration.name, "count": len(slices), "slices": [each.name for each in slices]}
+        (out / CALIBRATION_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        logger.info("int8 networks in %s, from %d slices", out / OPENVINO_FOLDERS["int8"], len(slices))
+    write_checksums(out)
+
+
+def write_checksums(folder: Path) -> None:
+    """Write checksums.sha256 over the files of an exported folder, in order of name."""
+    names = sorted([TORCH_FILE, SPEC_FILE, CALIBRATION_FILE])
+    paths = [folder / name for name in names if (folder / name).is_file()]
+    for sub_folder in sorted(set(OPENVINO_FOLDERS.values())):
+        paths += sorted((folder / sub_folder).glob("*coder.*"))
+    lines = [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}" for path in paths
+    ]
+    (folder / CHECKSUM_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Export a checkpoint, and give the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m graysam.export", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument(
+        "--checkpoint", type=Path, required=True, metavar="FILE", help="trained weights with their spec"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the exported files")
+    parser.add_argument(
+        "--calibration", type=Path, metavar="PATH", help="packed store or folder of cases; makes the int8 files"
+    )
+    parser.add_argument(
+        "--calibration-slices", type=int, default=CALIBRATION_SLICES, metavar="N", help="default: %(default)s"
+    )
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
+    try:
+        export(options.checkpoint, options.out, calibration=options.calibration, count=options.calibration_slices)
+    except GraySamError as error:
+        logger.error("error: %s", error)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
