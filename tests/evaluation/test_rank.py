@@ -70,7 +70,7 @@ def test_each_case_and_metric_is_ranked_with_ties_sharing_and_gaps_last():
 
 @st.composite
 def competitions(draw):
-    """Two to five teams on one to six cases of two modalities; few distinct scores, so that ties and gaps are common."""
+    """Two to five teams on one to six cases of two modalities; few scores, so that ties and gaps are common."""
     scores = st.one_of(st.none(), st.sampled_from([0.0, 0.25, 0.5, 1.0]))
     cases = [f"2DBox_{'CT' if index % 2 else 'MR'}_{index}" for index in range(draw(st.integers(1, 6)))]
     teams = []
