@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -85,7 +87,9 @@ class SliceMemory:
 
     def __init__(self, store: PackedStore, split: Split) -> None:
         self.entries: list[StoreEntry] = [entry for entry in store.entries if entry.split == split]
-        self._images = [store.image(entry) for entry in self.entries]
+        # OpenCV decodes without holding the interpreter, so threads use all cores.
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            self._images = list(pool.map(store.image, self.entries))
         self._runs = [store.object_runs(entry) for entry in self.entries]
         self._by_place: dict[tuple[str, str, int], int] = {
             (entry.dataset, entry.case, entry.z): number for number, entry in enumerate(self.entries) if entry.z >= 0

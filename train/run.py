@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -64,6 +65,11 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, help="length of the whole run, over all sessions")
     parser.add_argument("--steps", type=int, help="length of the whole run in steps")
     parser.add_argument("--session-minutes", type=float, default=float("inf"), help="leave off after this long")
+    parser.add_argument(
+        "--deadline",
+        action="store_true",
+        help="count the session's minutes from the start of the command, reading included",
+    )
     parser.add_argument("--init", type=Path, help="weights to start a fresh run from")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -73,6 +79,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run or go on with a training; exit status 0 when the session ended as planned."""
+    started = time.monotonic()
     options = parse_options(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     if options.threads:
@@ -87,7 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     trainer.resume()
     if trainer.processes.rank == 0:
         write_provenance(options.out, config, options.store)
-    train(trainer, options.session_minutes * 60)
+    reading = time.monotonic() - started if options.deadline else 0.0
+    train(trainer, options.session_minutes * 60 - reading)
     if distributed.is_initialized():
         distributed.destroy_process_group()
     return 0
