@@ -56,7 +56,8 @@ bench: $(ALL) ## Measure speed and memory on this machine; writes benchmarks/res
 	$(BIN)/python -m benchmarks.run
 
 train-smoke: $(ALL) ## Prepare, train, validate, export and predict on phantoms, in about two minutes.
-	$(BIN)/python -m train.smoke
+	rm -rf runs/smoke
+	$(BIN)/python -m train.smoke --out runs/smoke
 
 # --- checks -----------------------------------------------------------------------------------------------------------
 test: $(ALL) ## Run the whole test suite.
