@@ -87,13 +87,15 @@ def _chosen(options: argparse.Namespace) -> list[Source]:
         print(problem, file=sys.stderr)
     if inventory.problems and options.strict:
         raise PrepareError(f"{len(inventory.problems)} problems in the sources; --strict makes them fatal.")
-    return select(
-        inventory.sources,
-        split=options.split,
-        limit=options.limit,
-        seed=options.seed,
-        datasets=options.datasets,
+    chosen = select(
+        inventory.sources, split=options.split, limit=options.limit, seed=options.seed, datasets=options.datasets
     )
+    if not chosen:
+        raise PrepareError(
+            f"nothing to do: of {len(inventory.sources)} sources none is of split {options.split or 'any'!r} "
+            f"and data set {options.datasets!r}; `inspect` tells what is there."
+        )
+    return chosen
 
 
 def _add_selection(command: argparse.ArgumentParser) -> None:

@@ -2,8 +2,8 @@
 
 `manifest.jsonl` beside them says of every case where it came from, which intensity window was used and why,
 how the axes run, and what was dropped. Its first line holds the settings. A run that was cut short is
-continued by the same
-command: cases whose line and files are there are left alone, and other settings are refused.
+continued by the same command: cases whose line and files are there are left alone, and other settings are
+refused.
 """
 
 from __future__ import annotations
@@ -259,6 +259,8 @@ def make_case(source: Source, out: Path, settings: CaseSettings) -> CaseRecord:
         details = _details(loaded, objects, drops)
     except GraySamError as error:
         return CaseRecord(source.name, "", source.group, source.split, str(error))
+    except Exception as error:  # one odd file must not end a run over thousands; the record tells it
+        return CaseRecord(source.name, "", source.group, source.split, f"{type(error).__name__}: {error}")
     return CaseRecord(source.name, name, source.group, source.split, "", details)
 
 

@@ -16,7 +16,6 @@ from data_prep.parallel import run_jobs
 from data_prep.readers import LOSSY_SUFFIXES, ShapeMismatchError, suffix_of
 from data_prep.sources import Inventory, Problem, Source
 from data_prep.split import find_leaks
-from graysam.errors import GraySamError
 
 VALUES_SHOWN = 12
 
@@ -157,7 +156,7 @@ def examine(source: Source) -> CaseFacts:
         raw = read_source(source)
     except ShapeMismatchError as error:
         return _unfit(source, "mismatched shapes", error)
-    except GraySamError as error:
+    except Exception as error:  # whatever a broken file makes a library raise, the other files count
         return _unfit(source, "unreadable", error)
     problems = [("warning", "note", note, "Look at the case.") for note in raw.notes]
     low, high = float(raw.image.min()), float(raw.image.max())
@@ -201,7 +200,7 @@ def examine(source: Source) -> CaseFacts:
     )
 
 
-def _unfit(source: Source, kind: str, error: GraySamError) -> CaseFacts:
+def _unfit(source: Source, kind: str, error: Exception) -> CaseFacts:
     problem = ("error", kind, str(error).rstrip("."), "The case is left out until then.")
     return CaseFacts(source.modality, source.is_volume, problems=(problem,))
 

@@ -43,7 +43,7 @@ class SpeckRule:
         pixels: smallest piece of an image.
         slice_pixels: smallest piece of a volume within one slice; 0 leaves slices alone. The challenge cleans
             slices too: a prompt is drawn on slices, and a few pixels there are a matter of finding, not of
-                outlining.
+            outlining.
         volume_mm3: if given, used for volumes instead of `voxels`.
         area_mm2: if given, used for slices of volumes instead of `slice_pixels`.
     """

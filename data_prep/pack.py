@@ -1,14 +1,16 @@
 """Pack sources into one training store (graysam/store.py): encoded slices, and objects as run lengths.
 
 Images and labelled slices go in as they are, at the scale of the source, through the same windows as the
-cases. Objects
-are those of the slice: a class is one object of the slice even if the volume has more of it elsewhere.
+cases. Objects are those of the slice: a class is one object of the slice even if the volume has more of it
+elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import json
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,11 +65,13 @@ class PackedSource:
     Attributes:
         slices: arguments of `StoreWriter.add`, one set per slice.
         drops: what was left out.
+        window: the intensity window and why it was chosen.
         error: why there is nothing, "" when all went well.
     """
 
     slices: tuple[dict[str, Any], ...]
     drops: Drops = field(default_factory=Drops)
+    window: str = ""
     error: str = ""
 
 
@@ -104,9 +108,9 @@ def pack_source(source: Source, settings: PackSettings) -> PackedSource:
             }
             for part in slices
         )
-    except GraySamError as error:
-        return PackedSource((), error=f"{source.name}: {error}")
-    return PackedSource(packed, drops)
+    except Exception as error:  # one odd file must not end a run over thousands; the report tells it
+        return PackedSource((), error=describe_failure(source, error))
+    return PackedSource(packed, drops, f"{loaded.window.name} ({loaded.window.why})")
 
 
 def _encode(part: LabelledSlice, source: Source, loaded: LoadedSource, codec: Codec) -> bytes:
@@ -133,32 +137,45 @@ class PackReport:
     Attributes:
         slices, objects: how many the store holds.
         drops: what was left out.
+        windows: how many sources of a data set went through which intensity window.
         errors: one line per source that could not be used.
     """
 
     slices: int
     objects: int
     drops: Drops
+    windows: dict[str, dict[str, int]]
     errors: tuple[str, ...]
 
 
 def pack(sources: Sequence[Source], out: Path, settings: PackSettings, *, workers: int) -> PackReport:
-    """Write the store of all sources, each with a split; the file takes its name only when it is whole."""
+    """Write the store of all sources, each with a split, and `<store>.report.json` beside it.
+
+    The store takes its name only when it is whole; the report holds the settings and what `PackReport` holds.
+    """
     slices = objects = 0
     drops, errors = Drops(), []
+    windows: dict[str, Counter[str]] = defaultdict(Counter)
     jobs = [_Job(source, settings) for source in sources]
     with StoreWriter(out) as writer:
-        for packed in _results(jobs, workers):
+        for job, packed in run_jobs(_run, jobs, workers=workers, what="packed"):
             drops += packed.drops
             if packed.error:
                 errors.append(packed.error)
+            else:
+                windows[job.source.dataset][packed.window] += 1
             for arguments in packed.slices:
                 writer.add(**arguments)
                 slices += 1
                 objects += len(arguments["objects"])
-    return PackReport(slices, objects, drops, tuple(errors))
+    counted = {dataset: dict(counts) for dataset, counts in windows.items()}
+    report = PackReport(slices, objects, drops, counted, tuple(errors))
+    record = {"settings": asdict(settings), **asdict(report)}
+    out.with_name(out.name + ".report.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+    return report
 
 
-def _results(jobs: Sequence[_Job], workers: int) -> Iterator[PackedSource]:
-    for _, packed in run_jobs(_run, jobs, workers=workers, what="packed"):
-        yield packed
+def describe_failure(source: Source, error: Exception) -> str:
+    """Give a line that names the source and the cause; an error that is not ours is named by its type too."""
+    cause = str(error) if isinstance(error, GraySamError) else f"{type(error).__name__}: {error}"
+    return f"{source.name}: {cause}"

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from data_prep.convert import load_source
 from data_prep.objects import LabelKind, SpeckRule, objects_of, paint
-from data_prep.pack import labelled_slices
+from data_prep.pack import describe_failure, labelled_slices
 from data_prep.parallel import run_jobs
 from data_prep.readers import check_labels, read_image
 from data_prep.sources import Source
@@ -38,7 +38,7 @@ from graysam.store import StoreWriter, encode_image, encode_runs
 
 SIDE_PX = 256
 FORMAT = "graysam-runs-1"
-IMAGES, LABELS, INDEX = "imgs", "gts", "index.jsonl"
+IMAGES, LABELS, INDEX, SETTINGS = "imgs", "gts", "index.jsonl", "settings.json"
 # The authors keep a pickle only if it is smaller than the 2-byte label map, 128 KiB; eight times that is
 # generous.
 LARGEST_PICKLE_BYTES = 1 << 20
@@ -56,6 +56,7 @@ class StoredSlice:
         labels: what is one object in the label map; "nested" or "instances".
         z: number of the slice, -1 for an image.
         source_hw: size before it was brought to 256.
+        window: the intensity window and why it was chosen, "" for imported entries.
     """
 
     name: str
@@ -67,6 +68,7 @@ class StoredSlice:
     labels: LabelKind
     z: int
     source_hw: tuple[int, int]
+    window: str = ""
 
 
 # --- runs --------------------------------------------------------------------------------------------------
@@ -210,12 +212,13 @@ def _store_source(job: _Job) -> tuple[list[StoredSlice], str]:
                     kind,
                     part.z,
                     size_hw,
+                    f"{loaded.window.name} ({loaded.window.why})",
                 )
             )
             if not (job.folder / LABELS / f"{name}.json").is_file():  # written last, so the image is there too
                 write_entry(job.folder, name, *to_square(part.image, paint(part.objects, size_hw)))
-    except GraySamError as error:
-        return [], f"{source.name}: {error}"
+    except Exception as error:  # one odd file must not end a run over thousands
+        return [], describe_failure(source, error)
     return entries, ""
 
 
@@ -232,13 +235,23 @@ def make_store(
         (folder / part).mkdir(parents=True, exist_ok=True)
     entries: list[StoredSlice] = []
     errors = []
-    jobs = [_Job(source, folder, window, specks or SpeckRule()) for source in sources]
+    rule = specks or SpeckRule()
+    _settle(folder, {"window": window, "specks": asdict(rule)})
+    jobs = [_Job(source, folder, window, rule) for source in sources]
     for _, (stored, error) in run_jobs(_store_source, jobs, workers=workers, what="stored"):
         entries += stored
         if error:
             errors.append(error)
     _write_index(folder, entries)
     return len(entries), errors
+
+
+def _settle(folder: Path, settings: dict[str, Any]) -> None:
+    """Write the settings beside the entries, or refuse to mix them with entries of other settings."""
+    path = folder / SETTINGS
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != settings:
+        raise PrepareError(f"{folder}: holds entries made with other settings; choose another folder.")
+    _write_whole(path, json.dumps(settings, indent=1).encode())
 
 
 def pack_store(folder: Path, out: Path) -> int:

@@ -1,3 +1,5 @@
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -66,3 +68,13 @@ def test_pieces_are_small_enough_and_join_to_the_same_file(tmp_path, make_datase
     assert all(piece.stat().st_size <= piece_bytes for piece in pieces)
     join_files(pieces, tmp_path / "joined.gstore")
     assert (tmp_path / "joined.gstore").read_bytes() == whole.read_bytes()
+
+
+def test_the_report_beside_the_store_tells_windows_and_drops(tmp_path, make_dataset, square_case):
+    root = make_dataset("US/Toy", {"a": square_case})
+    index(root, ["US/Toy,a,a,train"])
+    pack(find_sources(root).sources, tmp_path / "all.gstore", PackSettings(), workers=1)
+    report = json.loads((tmp_path / "all.gstore.report.json").read_text())
+    assert report["windows"] == {"US/Toy": {"as_is (8-bit image)": 1}}
+    assert report["drops"] == {"pieces": 0, "elements": 0, "objects": 0}
+    assert report["settings"]["codec"] == "png"

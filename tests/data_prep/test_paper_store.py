@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from data_prep.objects import SpeckRule
 from data_prep.paper_store import (
     import_paper_store,
     labels_from_runs,
@@ -204,3 +205,25 @@ def test_importing_a_store_of_the_authors_takes_pickles_and_arrays_and_reports_t
     assert (image_entry.modality, image_entry.group, image_entry.z) == ("US", "US_Breast_7", -1)
     for entry in (slice_entry, image_entry):
         np.testing.assert_array_equal(read_entry(tmp_path / "store", entry.name)[1], LABELS)
+
+
+def test_a_store_is_not_mixed_with_entries_of_other_settings(tmp_path, make_dataset, square_case):
+    sources = find_sources(make_dataset("US/Toy", {"a": square_case})).sources
+    make_store(sources, tmp_path / "store", workers=1)
+    with pytest.raises(PrepareError, match="other settings"):
+        make_store(sources, tmp_path / "store", workers=1, window="range")
+
+
+def test_nested_labels_keep_their_order_through_the_store(tmp_path, make_dataset, square_case):
+    image, mask = square_case
+    cup = mask.copy()
+    cup[4:6, 11:14] = 2  # 6 pixels of the 20
+    root = make_dataset("Fundus/Toy", {"a": (image, cup)}, labels="nested")
+    (root / "index.csv").write_text("dataset,case,group,split\nFundus/Toy,a,a,train\n")
+    sources = find_sources(root).sources
+    make_store(sources, tmp_path / "store", workers=1, specks=SpeckRule(pixels=1))
+    pack_store(tmp_path / "store", tmp_path / "all.gstore")
+    packed = open_store(tmp_path / "all.gstore")
+    disc, inner = packed.masks(packed.entries[0])
+    assert (inner & ~disc).sum() == 0
+    assert disc.sum() > inner.sum() > 0
