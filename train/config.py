@@ -234,6 +234,8 @@ def _checked(value: object, hint: object, where: str) -> object:
         return value
     if get_origin(hint) is tuple and isinstance(value, list | tuple):
         return tuple(value)
+    if get_origin(hint) is dict and isinstance(value, Mapping):
+        return {str(key): float(share) for key, share in value.items()}
     if hint is float and type(value) is int:
         return float(value)
     if type(value) is not hint:

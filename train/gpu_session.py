@@ -59,7 +59,7 @@ def cut(store: Path, folder: Path, *, run: Path | None, piece_bytes: int) -> lis
     if run is not None and (run / "last.pt").is_file():
         whole[RUN_NAME] = pack_run(run, folder / RUN_NAME, most_bytes=None)
     plan = {name: hash_of(path) for name, path in whole.items()}
-    places = []
+    places: list[Path] = []
     for name, path in whole.items():
         loose = folder / "loose"
         for piece in split_file(path, loose, piece_bytes=piece_bytes):

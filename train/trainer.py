@@ -29,7 +29,7 @@ from train.parallel import Processes
 from train.pictures import write_curves, write_overlays
 from train.run_folder import append_row, forget_rows_after, write_atomically
 from train.schedule import Plateau, Progress, learning_rate_share
-from train.tuning import apply_tuning, merged, train_mode
+from train.tuning import apply_tuning, merged_state, train_mode
 from train.validation import PROMPT_KINDS, modality_means, score_prompts, validation_prompts
 
 logger = logging.getLogger("train")
@@ -232,7 +232,7 @@ class Trainer:
         """Give what best.pt holds: the averaged weights in half precision, without additions, and their spec."""
         weights = {
             name: value.half() if value.is_floating_point() else value
-            for name, value in merged(self.average.model).state_dict().items()
+            for name, value in merged_state(self.average.model).items()
         }
         return {"model": weights, "spec": self.config.model.to_dict(), "validation": dict(row)}
 

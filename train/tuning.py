@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -61,13 +60,20 @@ def train_mode(model: nn.Module, tuning: TuningConfig) -> None:
             module.eval()
 
 
-def merged(model: nn.Module) -> nn.Module:
-    """Give a copy whose additions are part of the weights: the same answers to the bit, under plain names."""
-    plain = copy.deepcopy(model)
-    for module in list(plain.modules()):
-        if parametrize.is_parametrized(module, "weight"):
-            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
-    return plain
+def merged_state(model: nn.Module) -> dict[str, Tensor]:
+    """Give a model's weights under plain names, additions included: the same answers to the bit.
+
+    (PyTorch's own removal of parametrizations cannot be used on a copy: it takes them from the original's class too.)
+    """
+    layers = {name: each for name, each in model.named_modules() if parametrize.is_parametrized(each, "weight")}
+    state = {}
+    for name, value in model.state_dict().items():
+        layer = name.split(".parametrizations.")[0]
+        if name == f"{layer}.{ORIGINAL}":
+            state[f"{layer}.weight"] = layers[layer].weight.detach()
+        elif layer == name:
+            state[name] = value
+    return state
 
 
 def under_additions(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
