@@ -275,13 +275,6 @@ def competition_yaml(options: BundleOptions, modalities: Sequence[str]) -> str:
     def quoted(text: str) -> str:
         return json.dumps(text, ensure_ascii=False)
 
-    columns = [(f"{metric.upper()} (mean of modalities)", column_key(metric), "desc", 4) for metric in METRICS]
-    columns += [
-        (f"{metric.upper()} {modality}", column_key(metric, modality), "desc", 4)
-        for modality in modalities
-        for metric in METRICS
-    ]
-    columns.append(("Missing predictions", "missing", "asc", 0))
     lines = [
         "version: 2",
         f"title: {quoted(options.title)}",
@@ -318,6 +311,21 @@ def competition_yaml(options: BundleOptions, modalities: Sequence[str]) -> str:
         "    public_data: public_data",
         "    tasks:",
         "      - 0",
+        *_leaderboard_lines(modalities),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _leaderboard_lines(modalities: Sequence[str]) -> list[str]:
+    """Give the leaderboard part of competition.yaml; its first column ranks."""
+    columns = [(f"{metric.upper()} (mean of modalities)", column_key(metric), "desc", 4) for metric in METRICS]
+    columns += [
+        (f"{metric.upper()} {modality}", column_key(metric, modality), "desc", 4)
+        for modality in modalities
+        for metric in METRICS
+    ]
+    columns.append(("Missing predictions", "missing", "asc", 0))
+    lines = [
         "leaderboards:",
         "  - title: Results",
         "    key: main",
@@ -326,13 +334,13 @@ def competition_yaml(options: BundleOptions, modalities: Sequence[str]) -> str:
     ]
     for index, (title, key, sorting, precision) in enumerate(columns):
         lines += [
-            f"      - title: {quoted(title)}",
+            f"      - title: {json.dumps(title)}",
             f"        key: {key}",
             f"        index: {index}",
             f"        sorting: {sorting}",
             f"        precision: {precision}",
         ]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def draw_logo(size: int = 400) -> bytes:

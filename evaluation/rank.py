@@ -97,6 +97,15 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default="official",
         help="how folders are scored, and what the page says of the scores (default: %(default)s)",
     )
+    _add_ranking_options(parser)
+    options = parser.parse_args(argv)
+    if options.resamples < 0 or options.examples < 0 or not 0.0 < options.confidence < 1.0:
+        parser.error("wanted --resamples and --examples of at least 0 and 0 < --confidence < 1.")
+    return options
+
+
+def _add_ranking_options(parser: argparse.ArgumentParser) -> None:
+    """Add how to rank and what to show."""
     parser.add_argument(
         "--weighting",
         choices=("modality", "case"),
@@ -113,10 +122,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="worst and as many best cases pictured for each team (default: %(default)s)",
     )
     parser.add_argument("--title", default="Segment Anything in Medical Images on Laptop: leaderboard")
-    options = parser.parse_args(argv)
-    if options.resamples < 0 or options.examples < 0 or not 0.0 < options.confidence < 1.0:
-        parser.error("wanted --resamples and --examples of at least 0 and 0 < --confidence < 1.")
-    return options
 
 
 def _named_path(text: str) -> tuple[str, Path]:
