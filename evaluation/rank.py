@@ -35,9 +35,9 @@ logger = logging.getLogger(__name__)
 
 EXAMPLE = """\
 example, two teams; the first brings a CSV of evaluation.score, the second a folder that is scored here:
-  python -m evaluation.rank --team gray=gray/scores.csv --runtime gray=gray/runtime.csv --segs gray=gray/segs
-      \\ --team peer=peer/segs --runtime peer=peer/runtime.csv \\
-      --gts references --inputs cases --out leaderboard
+  python -m evaluation.rank --gts references --inputs cases --out leaderboard \\
+      --team gray=gray/scores.csv --runtime gray=gray/runtime.csv --segs gray=gray/segs \\
+      --team peer=peer/segs --runtime peer=peer/runtime.csv
 writes leaderboard/leaderboard.csv, cases.csv, leaderboard.json and leaderboard.html
 """
 
@@ -121,7 +121,9 @@ def _add_ranking_options(parser: argparse.ArgumentParser) -> None:
         default=3,
         help="worst and as many best cases pictured for each team (default: %(default)s)",
     )
-    parser.add_argument("--title", default="Segment Anything in Medical Images on Laptop: leaderboard")
+    parser.add_argument(
+        "--title", default="Segment Anything in Medical Images on Laptop: leaderboard", help="of the page"
+    )
 
 
 def _named_path(text: str) -> tuple[str, Path]:
