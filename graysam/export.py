@@ -19,6 +19,7 @@ import hashlib
 import json
 import logging
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +52,24 @@ CHECKSUM_FILE: Final = "checksums.sha256"
 # Arithmetic on coordinates and statistics: a grid of 256 levels would move boxes by whole cells, and there is no time
 # to be won. Convolutions, and the sums that join them, are what is quantized.
 FLOAT_OPERATIONS: Final = frozenset(
-    "Abs Clamp Cos Divide Gather Interpolate Log MVN Maximum Minimum Multiply ReduceMean Sigmoid Sin Sqrt "
-    "Subtract".split()  # noqa: SIM905  (sixteen quoted lines say no more)
+    [
+        "Abs",
+        "Clamp",
+        "Cos",
+        "Divide",
+        "Gather",
+        "Interpolate",
+        "Log",
+        "MVN",
+        "Maximum",
+        "Minimum",
+        "Multiply",
+        "ReduceMean",
+        "Sigmoid",
+        "Sin",
+        "Sqrt",
+        "Subtract",
+    ]
 )
 
 
@@ -207,6 +224,8 @@ def convert(model: nn.Module, spec: ModelSpec) -> tuple[Model, Model]:
     """
     import openvino
 
+    # torch.jit.trace is deprecated in favour of torch.export, which OpenVINO reads too, but with more operations.
+    warnings.filterwarnings("ignore", category=DeprecationWarning, message=r"`torch\.jit\.trace")
     canvas = torch.zeros(1, 3, spec.canvas, spec.canvas)
     embedding = model.encode(canvas)  # type: ignore[operator]
     encoder = openvino.convert_model(_Encoder(model).eval(), example_input=canvas)

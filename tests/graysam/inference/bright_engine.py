@@ -1,0 +1,43 @@
+"""An engine without weights whose answers can be worked out by hand: what is bright in the view is the object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from graysam.models.spec import ModelSpec
+
+TINY = ModelSpec(
+    name="tiny",
+    canvas=64,
+    view_size=32,
+    channels="plain",
+    encoder_widths=(8, 8, 16, 16, 16),
+    decoder_widths=(8, 16, 16, 16),
+    embedding_width=16,
+)
+
+
+@dataclass
+class BrightEngine:
+    """Calls an object what is brighter than half of the slice's range, within the enlarged box.
+
+    Its embedding is the canvas, shrunk, so that a test sees whether the right one was given. Calls are counted.
+    """
+
+    spec: ModelSpec = TINY
+    name: str = "torch"
+    precision: str = "fp32"
+    threads: int = 1
+    encoded: list[float] = field(default_factory=list)
+    decoded: list[int] = field(default_factory=list)
+
+    def encode(self, canvas):
+        self.encoded.append(float(canvas.mean()))
+        return np.ascontiguousarray(canvas[:, ::8, ::8])
+
+    def decode(self, embedding, inputs):
+        detail = inputs["detail"]
+        self.decoded.append(len(detail))
+        return detail[:, 0] - np.float32(0.5), np.ones(len(detail), np.float32)

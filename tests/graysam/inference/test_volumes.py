@@ -1,0 +1,237 @@
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from bright_engine import BrightEngine
+
+from graysam.geometry import Box, VolumeBox
+from graysam.inference import volumes
+from graysam.inference.volumes import plan_sweeps, segment_volume, walk_from_middle
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "walk"),
+    [
+        (2, 6, [(4, None), (5, 4), (6, 5), (3, 4), (2, 3)]),
+        (2, 5, [(3, None), (4, 3), (5, 4), (2, 3)]),
+        (7, 8, [(7, None), (8, 7)]),
+        (3, 3, [(3, None)]),
+    ],
+)
+def test_a_walk_starts_in_the_middle_and_includes_both_ends(first, last, walk):
+    assert list(walk_from_middle(first, last)) == walk
+
+
+def test_sweeps_give_every_object_its_neighbour_first_and_meet_each_slice_once_per_direction():
+    # Object 0 spans 0..4 (middle 2), object 1 spans 2..8 (middle 5).
+    steps = [
+        (step.z, step.objects, step.upwards, step.last_visit)
+        for step in plan_sweeps([VolumeBox(Box(0, 0, 1, 1), 0, 4), VolumeBox(Box(0, 0, 1, 1), 2, 8)])
+    ]
+    assert steps == [
+        (2, (0,), True, False),  # object 1 comes down to slices 2, 3 and 4 later
+        (3, (0,), True, False),
+        (4, (0,), True, False),
+        (5, (1,), True, True),
+        (6, (1,), True, True),
+        (7, (1,), True, True),
+        (8, (1,), True, True),
+        (4, (1,), False, True),
+        (3, (1,), False, True),
+        (2, (1,), False, True),
+        (1, (0,), False, True),
+        (0, (0,), False, True),
+    ]
+
+
+def drifting_square(shift_px, depth=9, size=64):
+    """A volume in which a square of 12 x 12 moves right by `shift_px` a slice; on the middle slice it is at x = 26."""
+    volume = np.zeros((depth, size, size), np.uint8)
+    for z in range(depth):
+        x = 26 + shift_px * (z - depth // 2)
+        volume[z, 20:32, max(x, 0) : x + 12] = 200
+    return volume
+
+
+def centre_x(mask):
+    return float(np.flatnonzero(mask.any(axis=0)).mean())
+
+
+def test_an_object_is_followed_far_out_of_its_given_box_in_both_directions():
+    # At 4 px a slice the square leaves the middle's box (26..37) wholly after three slices.
+    volume = drifting_square(4)
+    labels = segment_volume(BrightEngine(), volume, [VolumeBox(Box(26, 20, 37, 31), 0, 8)])
+    for z in range(9):
+        assert centre_x(labels[z] == 1) == pytest.approx(26 + 4 * (z - 4) + 5.5, abs=1.5), f"slice {z}"
+
+
+def test_slices_outside_an_object_s_span_stay_empty_and_both_ends_are_filled():
+    labels = segment_volume(BrightEngine(), drifting_square(0), [VolumeBox(Box(26, 20, 37, 31), 2, 5)])
+    assert [bool(plane.any()) for plane in labels] == [False, False, True, True, True, True, False, False, False]
+
+
+def test_an_object_of_one_slice_is_segmented():
+    labels = segment_volume(BrightEngine(), drifting_square(0), [VolumeBox(Box(26, 20, 37, 31), 4, 4)])
+    assert [bool(plane.any()) for plane in labels] == [False] * 4 + [True] + [False] * 4
+
+
+def test_a_lost_object_is_looked_for_with_its_given_box():
+    # Slices 5 and 6 are dark; on slice 7 the square is back where the given box says, on slice 8 it has moved on.
+    volume = drifting_square(0)
+    volume[5:7] = 0
+    volume[5:7, 60:, 60:] = 200  # something bright elsewhere, so that the slice is not constant
+    labels = segment_volume(BrightEngine(), volume, [VolumeBox(Box(26, 20, 37, 31), 4, 8)])
+    # The middle of 4..8 is 6, which is dark: upwards and downwards start over from the given box.
+    assert [bool(plane.any()) for plane in labels] == [False] * 4 + [True, False, False, True, True]
+
+
+class RecordingEngine(BrightEngine):
+    """Also notes the boxes that it was asked for, as shares of the view, and the views."""
+
+    def __init__(self):
+        super().__init__()
+        self.views = []
+
+    def decode(self, embedding, inputs):
+        self.views += [tuple(np.round(view, 4)) for view in inputs["view_in_canvas"]]
+        return super().decode(embedding, inputs)
+
+
+def test_the_next_box_is_the_mask_s_own_with_a_margin_of_3_in_256_of_the_image():
+    # A 256 x 256 slice on a 64 canvas: the margin is 3 px. The object is exactly found: rows 100..149, columns 60..109.
+    volume = np.zeros((2, 256, 256), np.uint8)
+    volume[:, 100:150, 60:110] = 200
+    engine = RecordingEngine()
+    labels = segment_volume(engine, volume, [VolumeBox(Box(60, 100, 109, 149), 0, 1)])
+    rows, columns = np.flatnonzero(labels[0].any(axis=1)), np.flatnonzero(labels[0].any(axis=0))
+    found = Box(columns[0] - 3.0, rows[0] - 3.0, columns[-1] + 3.0, rows[-1] + 3.0)
+    from graysam.geometry import BoxView, CanvasFit
+
+    view = BoxView.around(found, CanvasFit.for_image((256, 256), 64), grid=32)
+    assert engine.views[1] == tuple(np.round(view.view_in_canvas(), 4))
+
+
+def spread_objects():
+    """Nine slices with four bright squares, and five objects whose spans and middles differ."""
+    volume = np.zeros((9, 64, 64), np.uint8)
+    corners = [(4, 4), (40, 4), (4, 40), (40, 40), (22, 22)]
+    for x, y in corners:
+        volume[:, y : y + 10, x : x + 10] = 200
+    volume += np.arange(9, dtype=np.uint8)[:, None, None]  # so that each slice's canvas differs
+    spans = [(0, 8), (0, 3), (5, 8), (2, 8), (1, 1)]
+    boxes = [VolumeBox(Box(x, y, x + 9, y + 9), low, high) for (x, y), (low, high) in zip(corners, spans, strict=True)]
+    return volume, boxes
+
+
+def test_each_slice_is_encoded_once_whatever_the_number_of_objects():
+    volume, boxes = spread_objects()
+    engine = BrightEngine()
+    segment_volume(engine, volume, boxes)
+    assert len(engine.encoded) == 9
+    assert sum(engine.decoded) == 9 + 4 + 4 + 7 + 1  # every object on every slice of its span, once
+
+
+def test_objects_due_on_a_slice_are_decoded_together():
+    volume, boxes = spread_objects()
+    engine = BrightEngine()
+    segment_volume(engine, volume, [VolumeBox(box.box, 0, 8) for box in boxes])  # one middle for all
+    assert engine.decoded == [5] * 9
+
+
+def test_objects_do_not_influence_each_other():
+    volume, boxes = spread_objects()
+    together = segment_volume(BrightEngine(), volume, boxes)
+    for number, box in enumerate(boxes):
+        alone = segment_volume(BrightEngine(), volume, [box])
+        assert np.array_equal(alone == 1, together == number + 1)
+
+
+def test_without_room_for_embeddings_slices_are_encoded_again_and_the_labels_are_the_same():
+    volume, boxes = spread_objects()
+    engine = BrightEngine()
+    bounded = segment_volume(engine, volume, boxes, kept_bytes=0)
+    twice = sum(not step.last_visit for step in plan_sweeps(boxes))
+    assert twice == 5  # slices 1 to 5 lie below one object's middle and not below another's; worked out by hand
+    assert len(engine.encoded) == 9 + twice
+    assert np.array_equal(bounded, segment_volume(BrightEngine(), volume, boxes))
+
+
+def test_kept_embeddings_never_exceed_the_bound(monkeypatch):
+    held = []
+    kept_bytes = 2 * 3 * 8 * 8 * 4  # two embeddings of BrightEngine
+
+    class Watched(volumes._Slices):
+        def get(self, step):
+            answer = super().get(step)
+            held.append(sum(embedding.nbytes for _, embedding in self._kept.values()))
+            return answer
+
+    monkeypatch.setattr(volumes, "_Slices", Watched)
+    volume, boxes = spread_objects()
+    engine = BrightEngine()
+    segment_volume(engine, volume, boxes, kept_bytes=kept_bytes)
+    assert max(held) == kept_bytes
+    assert held[-1] == 0
+    assert len(engine.encoded) == 9 + 3
+
+
+def test_where_objects_meet_the_later_box_wins_even_if_it_was_painted_earlier():
+    # Object 0's middle is 6 and it descends to slice 0 in the second sweep, when object 1 is already painted there.
+    volume = drifting_square(0)
+    boxes = [VolumeBox(Box(26, 20, 37, 31), 4, 8), VolumeBox(Box(26, 20, 37, 31), 0, 8)]
+    labels = segment_volume(BrightEngine(), volume, boxes)
+    assert set(np.unique(labels)) == {0, 2}
+
+
+def test_confident_compares_logits_across_the_two_sweeps():
+    class Graded(BrightEngine):
+        """The narrower the view, the higher the logit."""
+
+        def decode(self, embedding, inputs):
+            logits, iou = super().decode(embedding, inputs)
+            width = inputs["view_in_canvas"][:, 2] - inputs["view_in_canvas"][:, 0]
+            return logits / width[:, None, None], iou
+
+    volume = drifting_square(0)
+    narrow, wide = Box(26, 20, 37, 31), Box(16, 10, 47, 41)
+    boxes = [VolumeBox(narrow, 4, 8), VolumeBox(wide, 6, 6)]
+    labels = segment_volume(Graded(), volume, boxes, overlap="confident")
+    assert labels[6, 26, 31] == 1
+    assert segment_volume(Graded(), volume, boxes, overlap="last")[6, 26, 31] == 2
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.float64])
+def test_any_dtype_gives_the_labels_of_8_bits(dtype):
+    volume, boxes = spread_objects()
+    expected = segment_volume(BrightEngine(), volume, boxes)
+    assert np.array_equal(segment_volume(BrightEngine(), volume.astype(dtype), boxes), expected)
+
+
+def test_labels_are_16_bits_for_256_objects_and_zero_boxes_give_zeros():
+    volume = drifting_square(0, depth=1)
+    box = VolumeBox(Box(26, 20, 37, 31), 0, 0)
+    labels = segment_volume(BrightEngine(), volume, [box] * 256)
+    assert labels.dtype == np.uint16
+    assert labels.max() == 256
+    assert not segment_volume(BrightEngine(), volume, []).any()
+
+
+def test_the_adjacent_preset_sees_the_neighbouring_slices():
+    from dataclasses import replace
+
+    seen = []
+
+    class Watching(BrightEngine):
+        def encode(self, canvas):
+            seen.append(canvas.mean(axis=(1, 2)))
+            return super().encode(canvas)
+
+    engine = Watching()
+    engine.spec = replace(engine.spec, channels="adjacent")
+    volume = np.zeros((3, 64, 64), np.uint8)
+    volume[0, :, :32], volume[1, :, :16], volume[2, :, :8] = 100, 100, 100
+    segment_volume(engine, volume, [VolumeBox(Box(0, 0, 20, 20), 1, 1)])
+    assert np.allclose(seen[0], [0.5, 0.25, 0.125])  # previous, this, next

@@ -1,0 +1,121 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from graysam import Segmenter
+from graysam.api import default_weights
+from graysam.errors import CaseError, EngineError
+from graysam.geometry import Box, VolumeBox
+
+
+@pytest.fixture(scope="module")
+def segmenter(exported):
+    return Segmenter.load(exported, precision="fp32", threads=1)
+
+
+def drawn(shape=(60, 80)):
+    image = np.random.default_rng(3).integers(0, 60, shape).astype(np.uint8)
+    image[..., 15:35, 20:50] += 120
+    return image
+
+
+def test_the_engine_says_what_was_chosen(segmenter):
+    engine = segmenter.engine
+    assert (engine.name, engine.precision, engine.threads) == ("openvino", "fp32", 1)
+
+
+def test_torch_and_openvino_give_the_same_labels(exported, segmenter):
+    torch_segmenter = Segmenter.load(exported, engine="torch", threads=1)
+    boxes = [[20, 15, 49, 34], [5, 30, 40, 55]]
+    own, other = (each.segment_image(drawn(), boxes) for each in (segmenter, torch_segmenter))
+    assert own.any()
+    assert (own != other).mean() < 0.002  # a logit within rounding of 0 may fall on either side
+    solid = [[20, 15, 0, 49, 34, 2]]
+    own, other = (each.segment_volume(drawn((3, 60, 80)), solid) for each in (segmenter, torch_segmenter))
+    assert own.any(axis=(1, 2)).all()
+    assert (own != other).mean() < 0.005
+
+
+def test_boxes_are_numbers_or_box_objects(segmenter):
+    expected = segmenter.segment_image(drawn(), np.array([[20, 15, 49, 34]], np.uint16))
+    assert np.array_equal(segmenter.segment_image(drawn(), [Box(20, 15, 49, 34)]), expected)
+    volume = drawn((4, 60, 80))
+    expected = segmenter.segment_volume(volume, np.array([[20, 15, 1, 49, 34, 2]], np.float32))
+    assert expected.any(axis=(1, 2)).tolist() == [False, True, True, False]
+    assert np.array_equal(segmenter.segment_volume(volume, [VolumeBox(Box(20, 15, 49, 34), 1, 2)]), expected)
+
+
+def test_swapped_and_overhanging_boxes_are_put_right(segmenter):
+    expected = segmenter.segment_image(drawn(), [[40, 15, 79, 59]])
+    assert np.array_equal(segmenter.segment_image(drawn(), [[900, 70, 40, 15]]), expected)
+    volume = drawn((3, 60, 80))
+    expected = segmenter.segment_volume(volume, [[20, 15, 0, 49, 34, 2]])
+    assert np.array_equal(segmenter.segment_volume(volume, [[20, 15, 99, 49, 34, -5]]), expected)
+
+
+@pytest.mark.parametrize("empty", [[], np.zeros((0, 4)), ()])
+def test_no_boxes_give_zeros(segmenter, empty):
+    labels = segmenter.segment_image(drawn(), empty)
+    assert labels.shape == (60, 80)
+    assert labels.dtype == np.uint8
+    assert not labels.any()
+
+
+@pytest.mark.parametrize(
+    ("boxes", "message"),
+    [
+        ([[1, 2, 3]], r"wanted shape \(N, 4\), found \(1, 3\)"),
+        ([1, 2, 3, 4], r"wanted shape \(N, 4\), found \(4,\)"),
+        ([[1, 2, 3, 4], [1, 2]], "not a table of numbers"),
+        ([["a", 2, 3, 4]], "not a table of numbers"),
+        ([[1, 2, float("nan"), 4]], "box 0.*not a number"),
+        ([[1, 2, 5, 6], [80, 0, 90, 10]], r"box 1, \[80.0, 0.0\] to \[90.0, 10.0\].*outside the image"),
+    ],
+)
+def test_boxes_that_are_none_are_named(segmenter, boxes, message):
+    with pytest.raises(CaseError, match=message):
+        segmenter.segment_image(drawn(), boxes)
+
+
+@pytest.mark.parametrize("shape", [(4,), (0, 5), (3, 4, 4), (2, 3, 4, 5)])
+def test_images_of_other_shapes_are_refused(segmenter, shape):
+    with pytest.raises(CaseError, match=r"wanted \(H, W\) or \(H, W, 3\)"):
+        segmenter.segment_image(np.zeros(shape, np.uint8), [[0, 0, 1, 1]])
+
+
+def test_volumes_of_other_shapes_are_refused(segmenter):
+    with pytest.raises(CaseError, match=r"wanted \(D, H, W\)"):
+        segmenter.segment_volume(np.zeros((4, 4), np.uint8), [[0, 0, 0, 1, 1, 1]])
+
+
+def test_a_checkpoint_file_loads_without_an_export(tiny_checkpoint):
+    assert Segmenter.load(tiny_checkpoint, threads=1).engine.name == "torch"
+
+
+def test_loading_what_is_not_there_is_an_engine_error(tmp_path):
+    with pytest.raises(EngineError, match="no such file or folder"):
+        Segmenter.load(tmp_path / "nothing")
+
+
+def test_a_thread_count_below_one_is_refused(exported):
+    with pytest.raises(EngineError, match="threads 0"):
+        Segmenter.load(exported, threads=0)
+
+
+def test_the_default_weights_lie_beside_the_package_or_where_the_environment_says(monkeypatch, tmp_path):
+    monkeypatch.delenv("GRAYSAM_WEIGHTS", raising=False)
+    assert default_weights().parts[-2:] == ("weights", "graysam")
+    monkeypatch.setenv("GRAYSAM_WEIGHTS", str(tmp_path))
+    assert default_weights() == tmp_path
+
+
+def test_importing_the_package_costs_nothing():
+    program = (
+        "import sys, graysam\n"
+        "loaded = {'numpy', 'cv2', 'openvino', 'torch'} & set(sys.modules)\n"
+        "sys.exit(f'imported {loaded}' if loaded else 0)"
+    )
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr

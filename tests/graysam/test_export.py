@@ -1,0 +1,122 @@
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from graysam.export import calibration_slices, main
+from graysam.geometry import box_around
+from graysam.models.spec import ModelSpec
+from graysam.store import StoreWriter, encode_image, encode_runs
+
+SPEC = ModelSpec(name="any")
+
+
+def test_a_folder_of_all_files_is_made_and_its_checksums_hold(exported):
+    lines = (exported / "checksums.sha256").read_text().splitlines()
+    named = dict(reversed(line.split("  ")) for line in lines)
+    assert set(named) == {
+        "calibration.json",
+        "model.pt",
+        "spec.json",
+        *(
+            f"{folder}/{part}"
+            for folder in ("openvino", "openvino-int8")
+            for part in ("encoder.xml", "encoder.bin", "decoder.xml", "decoder.bin")
+        ),
+    }
+    for name, checksum in named.items():
+        assert hashlib.sha256((exported / name).read_bytes()).hexdigest() == checksum, name
+
+
+def test_the_spec_travels(exported, tiny_checkpoint):
+    spec = ModelSpec.from_json((exported / "spec.json").read_text())
+    assert spec.name == "tiny"
+    assert spec.canvas == 64
+
+
+def test_the_record_names_the_slices_that_int8_was_calibrated_with(exported):
+    record = json.loads((exported / "calibration.json").read_text())
+    # Two images with one box; a volume of three slices whose object gives its middle slice and both ends.
+    assert record["count"] == 5
+    assert record["slices"] == [
+        "2DBox_US_0",
+        "2DBox_US_1",
+        "3DBox_CT_0/z1",
+        "3DBox_CT_0/z0",
+        "3DBox_CT_0/z2",
+    ]
+
+
+def test_the_same_checkpoint_gives_the_same_networks(exported, tiny_checkpoint, tmp_path):
+    assert main(["--checkpoint", str(tiny_checkpoint), "--out", str(tmp_path)]) == 0
+    for name in ("openvino/encoder.bin", "openvino/decoder.bin", "spec.json", "model.pt"):
+        assert (tmp_path / name).read_bytes() == (exported / name).read_bytes(), name
+    assert not (tmp_path / "openvino-int8").exists()  # made with --calibration only
+
+
+def test_a_checkpoint_that_is_none_is_named(tmp_path, caplog):
+    (tmp_path / "x.pt").write_bytes(b"no checkpoint")
+    assert main(["--checkpoint", str(tmp_path / "x.pt"), "--out", str(tmp_path / "out")]) == 2
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Six slices of training in two modalities, one of validation; each holds one square."""
+    path = tmp_path / "drawn.store"
+    with StoreWriter(path) as writer:
+        for number in range(7):
+            mask = np.zeros((40, 50), bool)
+            mask[10 : 20 + number, 5:25] = True
+            writer.add(
+                encode_image(mask.astype(np.uint8) * 200, codec="png"),
+                [encode_runs(mask)],
+                dataset="drawn",
+                modality="CT" if number % 2 else "US",
+                case=f"case{number}",
+                group=f"group{number}",
+                split="val" if number == 6 else "train",
+                size_hw=(40, 50),
+                z=number,
+            )
+    return path
+
+
+def test_a_store_gives_slices_of_its_training_split_modalities_in_turn(store):
+    drawn = calibration_slices(store, SPEC, 100)
+    assert len(drawn) == 6
+    assert not any(each.name.startswith("case6") for each in drawn)
+    assert [int(each.name[4]) % 2 for each in drawn] == [1, 0, 1, 0, 1, 0]  # CT, US, CT, ...
+    assert [each.name for each in calibration_slices(store, SPEC, 100)] == [each.name for each in drawn]
+    assert len(calibration_slices(store, SPEC, 4)) == 4
+
+
+def test_every_other_box_of_a_store_is_tight_and_the_others_are_a_little_off(store):
+    for number, each in enumerate(calibration_slices(store, SPEC, 100)):
+        tight = box_around(each.image > 0)
+        shift = np.abs(each.box.as_array() - tight.as_array()).max()
+        if number % 2 == 0:
+            assert shift == 0
+        else:
+            assert 0 < shift <= 5 * 50 / 256  # 5 pixels of a canvas of 256, in pixels of the slice
+
+
+def test_a_store_without_training_slices_is_an_error(tmp_path):
+    from graysam.errors import EngineError
+
+    with StoreWriter(tmp_path / "empty.store"):
+        pass
+    with pytest.raises(EngineError, match="no slice with a box"):
+        calibration_slices(tmp_path / "empty.store", SPEC, 10)
+
+
+def test_float_nodes_of_the_decoder_hold_the_coordinates_and_no_convolution(exported):
+    import openvino
+
+    from graysam.export import float_nodes
+
+    network = openvino.Core().read_model(exported / "openvino" / "decoder.xml")
+    kinds = {node.get_friendly_name(): node.get_type_name() for node in network.get_ops()}
+    names = float_nodes(network)
+    assert names
+    assert not {kinds[name] for name in names} & {"Convolution", "Relu", "Parameter"}
