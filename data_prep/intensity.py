@@ -35,6 +35,7 @@ SUV_HIGHEST = 10.0
 # A 99.9th percentile above this is no SUV by body weight but counts or Bq/ml.
 SUV_PLAUSIBLE = 100.0
 FOREGROUND_PERCENTILES = (0.5, 99.5)
+PIXELS_AT_ONCE = 1 << 22  # a large volume in float64 at once would take gigabytes
 
 _BODY_PARTS = (
     ("lung", re.compile(r"lung|covid|pneumon|nodule|airway|lidc", re.IGNORECASE)),
@@ -159,8 +160,13 @@ def apply_window(image: NDArray[Any], window: Window) -> tuple[NDArray[np.uint8]
     filled = Window(window.name, window.kind, low, high, window.why)
     if not high > low:
         return np.zeros(image.shape, np.uint8), filled
-    # float64, multiplied last: the truncation then agrees with the challenge's script to the last unit.
-    scaled = (np.clip(image.astype(np.float64), low, high) - low) / (high - low) * 255.0
+    scaled = np.empty(image.shape, np.uint8)
+    step = max(1, PIXELS_AT_ONCE // max(1, int(np.prod(image.shape[1:]))))
+    for start in range(0, image.shape[0], step):
+        part = slice(start, start + step)
+        # float64, multiplied last: the truncation then agrees with the challenge's script to the last unit.
+        values = (np.clip(image[part].astype(np.float64), low, high) - low) / (high - low) * 255.0
+        scaled[part] = values.astype(np.uint8)
     if window.kind == "percentiles":
         scaled[~foreground] = 0
-    return scaled.astype(np.uint8), filled
+    return scaled, filled
