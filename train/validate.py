@@ -50,7 +50,6 @@ from train.validation import (
 
 logger = logging.getLogger("train")
 
-VOLUME_DATASETS = ("CT/STS_CT", "MR/ACDC", "MR/MSD_Hippocampus", "MR/STS_MR_T1", "PET/STS_PET")
 SliceMeans = dict[str, dict[str, tuple[float, float]]]  # kind -> modality or "mean" -> (DSC, NSD)
 
 
@@ -118,13 +117,12 @@ def slice_table(by_name: Mapping[str, SliceMeans]) -> str:
     return "\n".join(lines)
 
 
-def validation_volumes(data: Path, datasets: Sequence[str] = VOLUME_DATASETS) -> list[Source]:
-    """Find the volumes of the validation split; data sets that are not there are left out."""
+def validation_volumes(data: Path) -> list[Source]:
+    """Find the volumes of the validation split, in the data sets <Modality>/<data set> that have a folder "volumes"."""
     found: list[Source] = []
-    for dataset in datasets:
-        if (data / dataset).is_dir():
-            sources = find_sources(data / dataset).sources
-            found += [source for source in sources if source.split == "val" and source.is_volume]
+    for folder in sorted(data.glob("*/*/volumes")):
+        sources = find_sources(folder.parent).sources
+        found += [source for source in sources if source.split == "val" and source.is_volume]
     return found
 
 
@@ -228,12 +226,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             answers["ellipse"] = BASELINES["ellipse"]
         means = {each: slice_means(prompts, answer) for each, answer in answers.items()}
         figures |= {"slices": means, "prompts": len(prompts), "store_index_sha256": index_hash(options.store)}
-        print(slice_table(means))
+        print(slice_table(means), flush=True)
     failed = 0
     if options.volumes:
         scores, failed = score_volumes(options.volumes, segmenter, most=options.most_volumes)
-        figures |= {"volumes": volume_means(scores), "volume_scores": [asdict(score) for score in scores]}
-        print(volume_table(figures["volumes"]))
+        if scores:
+            figures |= {"volumes": volume_means(scores), "volume_scores": [asdict(score) for score in scores]}
+            print(volume_table(figures["volumes"]))
     if options.out:
         options.out.write_text(json.dumps(figures, indent=1) + "\n")
     return 1 if failed else 0
