@@ -17,7 +17,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from graysam.console import BarHandler
+    from graysam.progress import BarHandler
     from graysam.runner import CaseAccount, CaseSegmenter, RunAccount, Runner
 
 logger = logging.getLogger("predict")
@@ -69,9 +69,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 @contextmanager
 def logging_to_stderr(verbosity: int) -> Iterator[BarHandler | None]:
     """Send what is logged in the block to stderr; give a progress bar if that is a terminal, else None."""
-    from graysam.console import BarHandler, OneLineFormatter
+    from graysam.console import OneLineFormatter
 
-    bar = BarHandler(sys.stderr) if sys.stderr.isatty() and verbosity >= 0 else None
+    bar = None
+    if sys.stderr.isatty() and verbosity >= 0:
+        from graysam.progress import BarHandler
+
+        bar = BarHandler(sys.stderr)
     handler = bar or logging.StreamHandler(sys.stderr)
     handler.setFormatter(OneLineFormatter())
     root = logging.getLogger()
