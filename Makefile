@@ -53,7 +53,8 @@ demo: $(SMALL) ## Make example cases, predict, score and draw them (no torch, no
 	@echo "seconds in $(DEMO)/run.json. The drawn cases show that everything works, not how good it is on patients."
 
 bench: $(ALL) ## Measure speed and memory on this machine; writes benchmarks/results.
-	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.model_cost --json benchmarks/results/model_cost.json
+	$(BIN)/python -m benchmarks.startup --out benchmarks/results/startup.json
 
 train-smoke: $(ALL) ## Prepare, train, validate, export and predict on phantoms, in about two minutes.
 	rm -rf runs/smoke

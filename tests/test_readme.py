@@ -25,7 +25,7 @@ HAS_WEIGHTS = (ROOT / "weights" / "graysam" / "spec.json").is_file()
 ELSEWHERE = {
     "make demo": (".ci/run", "make demo"),
     "make test": (".ci/run", "make test"),
-    "make train-smoke": ("tests/train/test_smoke.py", "run_chain"),
+    "make train-smoke": ("tests/train/test_chain.py", "run_chain"),
 }
 # What would take hours, and what is run in its place; all else of the command stays.
 SHORTENED = {
