@@ -57,7 +57,8 @@ FROM common AS runtime-torch
 COPY --from=packages-torch /opt/site /opt/site
 COPY weights/graysam/spec.json weights/graysam/checksums.sha256 weights/graysam/model.pt /workspace/weights/graysam/
 # int8 as the paper says, torch's dynamic quantization; `sh predict.sh --precision fp32` overrules it.
-ENV GRAYSAM_OPTIONS="--engine torch --precision int8"
+# Passive: OpenMP's threads sleep while they wait; spinning, they take the CPU from each other where it is shared.
+ENV GRAYSAM_OPTIONS="--engine torch --precision int8" OMP_WAIT_POLICY=passive
 ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="graysam (torch)" \

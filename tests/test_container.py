@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,12 +68,19 @@ def image_torch() -> str:
     return build("runtime-torch", IMAGE_TORCH)
 
 
+def shortened(volume: Phantom, slices: int) -> Phantom:
+    """Give the first slices of the first object alone: what a container does with a volume, in less time."""
+    first = int(np.flatnonzero((volume.labels == 1).any(axis=(1, 2)))[0])
+    window = slice(first, first + slices)
+    labels = (volume.labels[window] == 1).astype(np.uint8)
+    return replace(volume, image=volume.image[window], labels=labels)
+
+
 @pytest.fixture(scope="session")
 def phantoms() -> list[Phantom]:
-    """A gray image, a colour image and a volume."""
-    chosen = [each for each in make_phantoms() if each.name.split("_")[1] in ("US", "Microscopy", "Microscope", "PET")]
-    assert {each.name[:2] for each in chosen} == {"2D", "3D"}
-    return chosen
+    """A gray image, a colour image and a volume of six slices."""
+    drawn = {each.name.split("_")[1]: each for each in make_phantoms()}
+    return [drawn["X-Ray"], drawn["Dermoscopy"], shortened(drawn["CT"], slices=6)]
 
 
 @pytest.fixture
