@@ -51,15 +51,16 @@ def read_rows(path: Path) -> list[dict[str, float]]:
 
 
 def forget_rows_after(path: Path, step: int) -> None:
-    """Drop the rows of steps that a run lost when it was killed: it takes those steps again."""
-    rows = read_rows(path)
-    kept = [row for row in rows if row["step"] <= step]
-    if len(kept) == len(rows):
+    """Drop a last line cut short, and the rows of steps that a run lost when it was killed: it takes those again."""
+    if not path.exists():
         return
-    lines = path.read_text().splitlines(keepends=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text("".join(lines[: 1 + len(kept)]))
-    part.replace(path)
+    kept = [row for row in read_rows(path) if row["step"] <= step]
+    text = path.read_text()
+    whole = "".join(text.splitlines(keepends=True)[: 1 + len(kept)])
+    if whole != text:
+        part = path.with_name(path.name + ".part")
+        part.write_text(whole)
+        part.replace(path)
 
 
 def write_provenance(folder: Path, config: RunConfig, store: Path) -> None:

@@ -61,7 +61,14 @@ def test_rows_of_steps_that_were_lost_are_forgotten(tmp_path: Path):
     assert read_rows(path) == [{"step": 1, "loss": 0.1}, {"step": 2, "loss": 0.2}, {"step": 3, "loss": 0.9}]
 
 
-def test_a_line_cut_short_by_a_power_cut_is_not_a_row(tmp_path: Path):
+def test_a_line_cut_short_by_a_power_cut_is_no_row_and_goes(tmp_path: Path):
     path = tmp_path / "log.csv"
     path.write_text("step,loss\n1,0.5\n2,")
     assert read_rows(path) == [{"step": 1.0, "loss": 0.5}]
+    forget_rows_after(path, 5)
+    assert path.read_text() == "step,loss\n1,0.5\n"
+
+
+def test_a_table_that_is_not_there_has_no_rows(tmp_path: Path):
+    forget_rows_after(tmp_path / "log.csv", 5)
+    assert read_rows(tmp_path / "log.csv") == []
