@@ -86,8 +86,10 @@ def run_chain(out: Path, *, minutes: float, count: int = TRAINING_PHANTOMS) -> f
         count: phantoms of each modality to train and validate on.
 
     Raises:
-        SmokeError: a link failed.
+        SmokeError: a link failed, or the folder is not empty.
     """
+    if out.exists() and any(out.iterdir()):
+        raise SmokeError(f"{out}: is not empty; remove it, or name another folder.")
     data, store, run, weights, demo = (out / name for name in ("data", "all.store", "run", "weights", "demo"))
     data.mkdir(parents=True)
     write_sources(data, make_phantoms(seed=1, count=count))
