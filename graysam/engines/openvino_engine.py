@@ -6,9 +6,12 @@ the moment the engine is made, while the caller reads and prepares its first sli
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 import threading
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -30,7 +33,7 @@ class OpenVinoEngine:
     """Runs the two networks of an exported folder.
 
     The decoder's own batch size tells how boxes are run: one with a fixed batch of 1 is run box by box, which for the
-    box-frame decoder is faster than any batch (benchmarks/README.md); one with an open batch gets them all at once.
+    box-frame decoder is faster than any batch (`graysam.export.convert` has the figures); one with an open batch gets them all at once.
     """
 
     name: Literal["openvino"] = "openvino"
@@ -147,27 +150,52 @@ def _make_core() -> Core:
         EngineError: it is not installed, or does not start on this machine.
     """
     try:
-        import openvino
-
-        return openvino.Core()
+        return _import_openvino().Core()
     except (ImportError, RuntimeError) as cause:
         raise EngineError(f"engine openvino: cannot be started ({cause}). pip install openvino.") from cause
 
 
-def cache_folder() -> Path | None:
-    """Give a folder where compiled networks may be kept for the next process, None where nothing can be written.
+def _import_openvino() -> ModuleType:
+    """Import OpenVINO without its model converter, which takes a third of the time and is optional to it.
 
-    It is GRAYSAM_CACHE, or graysam/ in the user's cache folder; an empty GRAYSAM_CACHE means no cache. Kept networks
-    are for one CPU model and one version, so each has a folder of its own.
+    The converter imports telemetry, an HTTP client and multiprocessing. Programs that convert models in the same
+    process still find it under its usual name; it is then imported on first use.
+    """
+    converter = "openvino.tools.ovc"
+    if "openvino" in sys.modules:
+        return sys.modules["openvino"]
+    sys.modules[converter] = None  # type: ignore[assignment]  # makes its import fail, as if it were not installed
+    try:
+        openvino = importlib.import_module("openvino")
+    finally:
+        del sys.modules[converter]
+    if not hasattr(openvino, "convert_model"):
+
+        def convert_model(*args: object, **keywords: object) -> object:
+            return importlib.import_module(converter).convert_model(*args, **keywords)
+
+        openvino.convert_model = convert_model  # type: ignore[attr-defined]
+    return openvino
+
+
+def cache_folder() -> Path | None:
+    """Give a folder where compiled networks may be kept for the next process, None where there is none.
+
+    It is GRAYSAM_CACHE, or graysam/ in the user's cache folder where that exists: a home that people work in has one, a
+    container that lives for one case has none, and must not lose time on writing one. An empty GRAYSAM_CACHE means no
+    cache. Compiled networks are for one CPU model, so each has a folder of its own; one that is there is used even
+    where nothing can be added to it, such as in a read-only container that was warmed when it was built.
     """
     chosen = os.environ.get("GRAYSAM_CACHE")
     if chosen == "":
         return None
     base = Path(chosen or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    if not chosen and not base.is_dir():
+        return None
     model = "".join(letter if letter.isalnum() else "-" for letter in read_cpu_facts().model)
     folder = base / "graysam" / f"openvino-{model}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         return None
-    return folder if os.access(folder, os.W_OK) else None
+    return folder if os.access(folder, os.W_OK) or any(folder.iterdir()) else None

@@ -1,0 +1,153 @@
+"""Whole cold processes, from their start to the written file: what the challenge times.
+
+    python -m benchmarks.startup --weights weights/graysam
+
+Each run is a fresh `python predict.py` on a folder with one drawn case. Runs of all rows take turns, so that a change
+of the machine's load falls on all of them. Seconds of the CPU are given beside those of the clock, since other programs
+on the machine disturb them less. The compile cache is off: the challenge runs each case in a new container.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from benchmarks.machine import machine_facts
+from graysam.cases import write_case
+from graysam.geometry import Box, VolumeBox
+
+ROOT = Path(__file__).resolve().parent.parent
+LIMITS = {"2d": {"seconds": 1.0, "mebibytes": 500}, "3d": {"seconds": 8.0, "mebibytes": 1500}}
+DESCRIPTIONS = {"2d": "512 x 512 x 3, one box", "3d": "60 x 512 x 512, 3 objects over all slices"}
+
+
+@dataclass
+class Row:
+    """One kind of case on one engine; lists hold one number for each run."""
+
+    kind: str
+    engine: str
+    precision: str
+    seconds: list[float] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)
+    mebibytes: list[float] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain values for JSON."""
+        return {
+            "case": self.kind,
+            "engine": self.engine,
+            "precision": self.precision,
+            "n": len(self.seconds),
+            "seconds_median": round(statistics.median(self.seconds), 3),
+            "seconds_min": round(min(self.seconds), 3),
+            "seconds_max": round(max(self.seconds), 3),
+            "cpu_seconds_median": round(statistics.median(self.cpu_seconds), 3),
+            "peak_mebibytes": round(max(self.mebibytes), 1),
+        }
+
+
+def draw_cases(folder: Path) -> None:
+    """Write one case of each kind, each into a folder of its own: bright blocks on dark noise."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 60, (512, 512, 3)).astype(np.uint8)
+    image[200:300, 150:330] += 120
+    volume = rng.integers(0, 60, (60, 512, 512)).astype(np.uint8)
+    corners = ((100, 100), (100, 300), (300, 300))
+    for x, y in corners:
+        volume[:, y : y + 80, x : x + 100] += 120
+    for kind in LIMITS:
+        (folder / kind).mkdir()
+    write_case(folder / "2d" / "2DBox_US_drawn.npz", image=image, boxes=(Box(150, 200, 329, 299),))
+    write_case(
+        folder / "3d" / "3DBox_CT_drawn.npz",
+        image=volume,
+        boxes=tuple(VolumeBox(Box(x, y, x + 99, y + 79), 0, 59) for x, y in corners),
+        spacing_mm=(2.0, 1.0, 1.0),
+    )
+
+
+def run_once(row: Row, command: Sequence[str], environment: dict[str, str]) -> None:
+    """Run a process to its end, and enter what it took."""
+    start = perf_counter()
+    process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    errors = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    row.seconds.append(perf_counter() - start)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise SystemExit(f"{' '.join(command)}: {errors.decode()}")
+    row.cpu_seconds.append(usage.ru_utime + usage.ru_stime)
+    row.mebibytes.append(usage.ru_maxrss / 1024)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.startup", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--weights", type=Path, default=ROOT / "weights" / "graysam", metavar="DIR")
+    parser.add_argument("--runs", type=int, default=7, metavar="N", help="runs of each row (7)")
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        default=["openvino/auto", "openvino/fp32", "openvino/bf16", "openvino/int8"],
+        metavar="ENGINE/PRECISION",
+    )
+    parser.add_argument("--kinds", nargs="+", choices=tuple(LIMITS), default=list(LIMITS))
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "startup.json", metavar="FILE")
+    parser.add_argument("--draw", type=Path, metavar="DIR", help="only draw the cases into a folder")
+    options = parser.parse_args(argv)
+    if options.draw is not None:
+        draw_cases(options.draw)
+        return 0
+    rows = [Row(kind, *name.split("/")) for kind in options.kinds for name in options.rows]
+    environment = {**os.environ, "GRAYSAM_CACHE": ""}
+    load_before = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        # In a process of its own: what this one holds at its peak would count for every process that it starts.
+        subprocess.run([sys.executable, "-m", "benchmarks.startup", "--draw", str(folder)], cwd=ROOT, check=True)
+        for turn in range(options.runs + 1):
+            for row in rows:
+                command = [sys.executable, "predict.py", "-q", "-i", str(folder / row.kind)]
+                command += ["-o", str(folder / "out"), "--engine", row.engine, "--precision", row.precision]
+                run_once(row, [*command, "--weights", str(options.weights.resolve())], environment)
+            if turn == 0:  # the first turn brings files into the page cache, as docker load does for an image
+                for row in rows:
+                    row.seconds, row.cpu_seconds, row.mebibytes = [], [], []
+    result = {
+        "command": "python -m benchmarks.startup",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine_facts(("numpy", "opencv-python-headless", "openvino", "torch")),
+        "load_average_before": round(load_before, 2),
+        "measured": "python predict.py on one case: process start to exit, n runs in turn after one unmeasured",
+        "cases": DESCRIPTIONS,
+        "limits": LIMITS,
+        "rows": [row.to_dict() for row in rows],
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    for row in rows:
+        facts = row.to_dict()
+        print(
+            f"{row.kind} {row.engine} {row.precision}: {facts['seconds_median']} s (min {facts['seconds_min']}), "
+            f"CPU {facts['cpu_seconds_median']} s, {facts['peak_mebibytes']} MiB"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
