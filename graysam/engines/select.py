@@ -180,10 +180,10 @@ def choose_engine(weights: Path, engine: str, precision: str, facts: CpuFacts) -
 def _precisions(engine: EngineName, facts: CpuFacts) -> list[Precision]:
     """Give the number formats to try, fastest first.
 
-    torch stays at fp32: its dynamic int8 reaches linear layers only, and bf16 is for those who ask for it.
+    torch's int8 is for those who ask for it: it is dynamic, and reaches linear layers only.
     """
     if engine == "torch":
-        return ["fp32"]
+        return ["bf16"] if facts.has_bf16 else ["fp32"]
     order: list[Precision] = ["int8"] if facts.has_int8 else []
     return [*order, "bf16", "fp32"] if facts.has_bf16 else [*order, "fp32"]
 

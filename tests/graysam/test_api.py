@@ -27,7 +27,7 @@ def test_the_engine_says_what_was_chosen(segmenter):
 
 
 def test_torch_and_openvino_give_the_same_labels(exported, segmenter):
-    torch_segmenter = Segmenter.load(exported, engine="torch", threads=1)
+    torch_segmenter = Segmenter.load(exported, engine="torch", precision="fp32", threads=1)
     boxes = [[20, 15, 49, 34], [5, 30, 40, 55]]
     own, other = (each.segment_image(drawn(), boxes) for each in (segmenter, torch_segmenter))
     assert own.any()

@@ -44,13 +44,14 @@ def test_auto_goes_on_to_the_next_format_when_int8_was_not_exported(whole_export
 
 def test_auto_falls_back_to_torch_where_openvino_is_not_installed(whole_export, monkeypatch):
     everything_installed(monkeypatch, "openvino")
-    assert choose_engine(whole_export, "auto", "auto", ZEN4) == EngineChoice("torch", "fp32")
+    assert choose_engine(whole_export, "auto", "auto", VNNI) == EngineChoice("torch", "fp32")
+    assert choose_engine(whole_export, "auto", "auto", ZEN4) == EngineChoice("torch", "bf16")
     assert choose_engine(whole_export, "auto", "int8", ZEN4) == EngineChoice("torch", "int8")
 
 
 def test_a_checkpoint_file_is_for_torch(whole_export, monkeypatch):
     everything_installed(monkeypatch)
-    assert choose_engine(whole_export / "model.pt", "auto", "auto", ZEN4) == EngineChoice("torch", "fp32")
+    assert choose_engine(whole_export / "model.pt", "auto", "auto", VNNI) == EngineChoice("torch", "fp32")
 
 
 def test_what_was_asked_for_is_taken_even_where_the_cpu_is_slow_at_it(whole_export, monkeypatch):
