@@ -1,0 +1,68 @@
+import json
+
+from benchmarks.readme import HEADING, RESULTS, ROOT, main, results_section, validation_part, with_section
+
+README = """# A
+
+## Results
+
+old
+
+### Of something
+
+old, too
+
+## Train
+"""
+
+
+def test_the_readme_shows_the_figures_of_the_recorded_files_and_no_others() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme == with_section(readme, results_section(RESULTS)), "run: python -m benchmarks.readme --write"
+
+
+def test_only_the_section_is_replaced() -> None:
+    assert with_section(README, "new") == "# A\n\n## Results\n\nnew\n\n## Train\n"
+
+
+def test_writing_twice_changes_nothing() -> None:
+    once = with_section(README, "new")
+    assert with_section(once, "new") == once
+
+
+def test_the_table_of_slices_puts_the_model_first_and_gives_percent() -> None:
+    score = {"tight": {"CT": [0.5, 0.25], "mean": [0.5, 0.25]}, "jit5": {"CT": [0.4, 0.2], "mean": [0.4, 0.2]}}
+    slices = {"graysam (openvino int8)": score, "ellipse": score}
+    figures = {"engine": "openvino", "precision": "int8", "prompts": 7, "slices": slices}
+    lines = validation_part(figures).splitlines()
+    assert "7 boxes" in lines[0]
+    assert lines[2] == (
+        "|  | GraySAM, fitting | GraySAM, off by up to 5 px | ellipse, fitting | ellipse, off by up to 5 px |"
+    )
+    assert lines[4] == "| CT | 50.0 / 25.0 | 40.0 / 20.0 | 50.0 / 25.0 | 40.0 / 20.0 |"
+
+
+def test_a_readme_without_the_section_is_left_alone(tmp_path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("# A\n")
+    assert HEADING not in readme.read_text()
+    assert main(["--write", "--readme", str(readme), "--results", str(tmp_path)]) == 1
+    assert readme.read_text() == "# A\n"
+
+
+def test_a_missing_file_leaves_its_part_out(tmp_path) -> None:
+    assert "Scoring" not in results_section(tmp_path)
+    (tmp_path / "score_speed.json").write_text(
+        json.dumps(
+            {
+                "volume": [2, 3, 4],
+                "labels": 1,
+                "median_seconds": {"official": 1.0, "honest": 2.0},
+                "machine": {"processor": "a CPU", "cores": 2, "date": "2026-11-20T17:05:18"},
+            }
+        )
+    )
+    assert results_section(tmp_path).endswith(
+        "a volume of 2 x 3 x 4 with 1 labels takes 1.0 s in official mode and 2.0 s in honest mode "
+        "(`score_speed.json`; a CPU, 2 cores, 2026-11-20)."
+    )
