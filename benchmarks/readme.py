@@ -24,7 +24,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 HEADING, NEXT_HEADING = "## Results\n", "\n## "
 INTRODUCTION = (
     "Figures of the weights that are here, on patients who were held out from training; `python -m benchmarks.readme` "
-    "copies them from the files named, in `benchmarks/results`. [weights/MODEL_CARD.md](weights/MODEL_CARD.md) tells where it fails."
+    "copies them from the files named, in `benchmarks/results`. "
+    "[weights/MODEL_CARD.md](weights/MODEL_CARD.md) tells where the model fails."
 )
 
 
@@ -148,8 +149,8 @@ def score_speed_part(figures: Mapping[str, Any]) -> str:
     seconds = figures["median_seconds"]
     size = " x ".join(map(str, figures["volume"]))
     text = (
-        f"**Scoring**: a volume of {size} with {figures['labels']} labels takes {seconds['official']:.1f} s in official "
-        f"mode and {seconds['honest']:.1f} s in honest mode"
+        f"**Scoring**: a volume of {size} with {figures['labels']} labels takes {seconds['official']:.1f} s in "
+        f"official mode and {seconds['honest']:.1f} s in honest mode"
     )
     if "original" in seconds:
         same = "the same scores" if figures["same_scores"] else "other scores"
