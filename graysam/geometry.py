@@ -41,15 +41,34 @@ class Box:
         """Give (4,) float32 in the order x_min, y_min, x_max, y_max."""
         return np.array([self.x_min, self.y_min, self.x_max, self.y_max], np.float32)
 
-    def enlarged(self, margin_px: float, size_hw: tuple[int, int]) -> Box:
-        """Move every side outwards by `margin_px`, but not beyond an image of `size_hw`."""
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Give x and y of the middle, in pixels counted at their centres."""
+        return (self.x_min + self.x_max) / 2, (self.y_min + self.y_max) / 2
+
+    @property
+    def width(self) -> float:
+        """Give the number of columns."""
+        return self.x_max - self.x_min + 1
+
+    @property
+    def height(self) -> float:
+        """Give the number of rows."""
+        return self.y_max - self.y_min + 1
+
+    @classmethod
+    def about(cls, centre: tuple[float, float], *, width: float, height: float) -> Box:
+        """Give the box of a size about a centre; of at least one pixel."""
+        half_width, half_height = (max(1.0, width) - 1) / 2, (max(1.0, height) - 1) / 2
+        x, y = centre
+        return cls(x - half_width, y - half_height, x + half_width, y + half_height)
+
+    def within(self, size_hw: tuple[int, int]) -> Box:
+        """Cut the box at the borders of an image; one wholly outside becomes the nearest border pixels."""
         height, width = size_hw
-        return Box(
-            max(0.0, self.x_min - margin_px),
-            max(0.0, self.y_min - margin_px),
-            min(width - 1.0, self.x_max + margin_px),
-            min(height - 1.0, self.y_max + margin_px),
-        )
+        x_min, x_max = (min(max(0.0, side), width - 1.0) for side in (self.x_min, self.x_max))
+        y_min, y_max = (min(max(0.0, side), height - 1.0) for side in (self.y_min, self.y_max))
+        return Box(x_min, y_min, x_max, y_max)
 
 
 @dataclass(frozen=True)
@@ -59,6 +78,13 @@ class VolumeBox:
     box: Box
     z_min: int
     z_max: int
+
+    def cross_section(self, z: int) -> Box:
+        """Give the box round slice `z` of the ellipsoid that touches the sides of this box; one pixel beyond them."""
+        radius = (self.z_max - self.z_min + 1) / 2
+        offset = (z - (self.z_min + self.z_max) / 2) / radius
+        share = math.sqrt(max(0.0, 1 - offset * offset))
+        return Box.about(self.box.centre, width=share * self.box.width, height=share * self.box.height)
 
 
 def box_around(mask: NDArray[np.bool_]) -> Box | None:

@@ -1,4 +1,4 @@
-"""Volumes: every object is followed from its middle slice to both ends, its own mask giving the next box.
+"""Volumes: every object is followed from its middle slice to both ends, its own mask placing the next box.
 
 The walks of all objects are laid into two sweeps over the volume, one upwards and one downwards. On each slice of a
 sweep all objects that are due there share one encoding and are decoded together. A slice that both sweeps need, because
@@ -10,6 +10,7 @@ ones.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,8 +26,6 @@ from graysam.geometry import Box, VolumeBox, box_around
 from graysam.inference.images import BoxAnswer, Labels, Overlap, answer_boxes, paint
 from graysam.preprocessing import PreparedSlice, prepare_slice
 
-# The next slice's object may reach this far beyond this slice's: 3 of the 256 pixels of the challenge's canvas.
-MARGIN_SHARE: Final = 3 / 256
 # 384 MB: 1,500 slices of the default model (0.25 MB each), about 90 of SAM's (4.2 MB each).
 KEPT_BYTES: Final = 384 * 1024**2
 
@@ -117,14 +116,18 @@ class _NextBoxes:
     """Where each object is looked for next, in either direction."""
 
     def __init__(self, boxes: Sequence[VolumeBox], *, size_hw: tuple[int, int]) -> None:
-        self._given = [box.box for box in boxes]
+        self._given = boxes
         self._middles = [next(walk_from_middle(box.z_min, box.z_max))[0] for box in boxes]
         self._size_hw = size_hw
         self._found: dict[tuple[int, bool], Box] = {}
 
     def get(self, index: int, step: Step) -> Box:
         """Give the box to ask for: the given one at the start and for a lost object."""
-        return self._found.pop((index, step.upwards), self._given[index])
+        given = self._given[index]
+        if step.z == self._middles[index] or (index, step.upwards) not in self._found:
+            return given.box
+        found = self._found.pop((index, step.upwards))
+        return expected_box(found, given.cross_section(step.z)).within(self._size_hw)
 
     def follow(self, index: int, step: Step, answer: BoxAnswer, mask: NDArray[np.bool_]) -> None:
         """Note where an object was found on this slice; `mask` covers the answer's window."""
@@ -138,10 +141,24 @@ class _NextBoxes:
             found.x_max + columns.start,
             found.y_max + rows.start,
         )
-        enlarged = in_slice.enlarged(MARGIN_SHARE * max(self._size_hw), self._size_hw)
-        self._found[index, step.upwards] = enlarged
+        self._found[index, step.upwards] = in_slice
         if step.z == self._middles[index]:
-            self._found[index, False] = enlarged
+            self._found[index, False] = in_slice
+
+
+def expected_box(found: Box, cross_section: Box) -> Box:
+    """Give the box to ask for on a slice, from where the object was found next to it.
+
+    It is centred where the object was found, and each side is the geometric mean of what was found there and of what
+    the ellipsoid in the given box has here. The mask alone drifts: a box a pixel too large gives a mask a pixel too
+    large, slice after slice, and the challenge's margin of 3 pixels feeds that. On 20 training volumes of five data
+    sets the mean DSC was 0.646 with the mask's box and that margin, 0.737 without the margin, and 0.749 so.
+    """
+    return Box.about(
+        found.centre,
+        width=math.sqrt(found.width * cross_section.width),
+        height=math.sqrt(found.height * cross_section.height),
+    )
 
 
 class _Slices:

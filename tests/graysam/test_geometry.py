@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graysam.geometry import Box, BoxView, CanvasFit, box_around, resample
+from graysam.geometry import Box, BoxView, CanvasFit, VolumeBox, box_around, resample
 
 
 def test_box_around_covers_the_mask_and_includes_its_last_row_and_column():
@@ -24,8 +24,26 @@ def test_box_around_an_empty_mask_is_none():
     assert box_around(np.zeros((3, 4), bool)) is None
 
 
-def test_an_enlarged_box_stops_at_the_last_pixel_of_the_image():
-    assert Box(1, 1, 5, 5).enlarged(3.0, size_hw=(7, 10)) == Box(0, 0, 8, 6)
+def test_a_box_counts_its_pixels_and_is_made_again_from_centre_and_size():
+    box = Box(2, 3, 5, 3)
+    assert (box.centre, box.width, box.height) == ((3.5, 3), 4, 1)
+    assert Box.about(box.centre, width=4, height=1) == box
+    assert Box.about((3, 3), width=0, height=0) == Box(3, 3, 3, 3)  # never less than a pixel
+
+
+def test_a_box_is_cut_at_the_borders_of_the_image():
+    assert Box(-2, -2, 8, 9).within((7, 10)) == Box(0, 0, 8, 6)
+    assert Box(20, 1, 30, 2).within((7, 10)) == Box(9, 1, 9, 2)
+
+
+def test_the_cross_section_of_a_volume_box_is_that_of_the_ellipsoid_in_it():
+    # Slices 0..9: centre 4.5, radius 5. Slice 0 lies 0.9 radii off: sqrt(1 - 0.81) = 0.436; slice 4 0.1 radii: 0.995.
+    box = VolumeBox(Box(0, 0, 99, 49), 0, 9)
+    assert box.cross_section(0).width == pytest.approx(43.6, abs=0.05)
+    assert box.cross_section(0).height == pytest.approx(21.8, abs=0.05)
+    assert box.cross_section(9) == box.cross_section(0)
+    assert box.cross_section(4).centre == (49.5, 24.5)
+    assert box.cross_section(30).width == 1  # beyond the ends nothing is left but the centre
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from bright_engine import BrightEngine
 
-from graysam.geometry import Box, VolumeBox
+from graysam.geometry import Box, BoxView, CanvasFit, VolumeBox, box_around
 from graysam.inference import volumes
-from graysam.inference.volumes import plan_sweeps, segment_volume, walk_from_middle
+from graysam.inference.volumes import expected_box, plan_sweeps, segment_volume, walk_from_middle
 
 
 @pytest.mark.parametrize(
@@ -100,17 +100,25 @@ class RecordingEngine(BrightEngine):
         return super().decode(embedding, inputs)
 
 
-def test_the_next_box_is_the_mask_s_own_with_a_margin_of_3_in_256_of_the_image():
-    # A 256 x 256 slice on a 64 canvas: the margin is 3 px. The object is exactly found: rows 100..149, columns 60..109.
+def test_the_next_box_lies_where_the_object_was_found_and_is_as_large_as_mask_and_ellipsoid_agree():
+    # Found: centre (20, 30), 16 x 9 pixels. The ellipsoid has 4 x 4 here. sqrt(16 * 4) = 8, sqrt(9 * 4) = 6.
+    expected = expected_box(Box(12.5, 26, 27.5, 34), Box(50, 50, 53, 53))
+    assert expected == Box.about((20, 30), width=8, height=6)
+
+
+def test_the_next_slice_is_asked_with_the_expected_box():
+    # The object is exactly found: rows 100..149, columns 60..109. It spans slices 0 and 1, its middle is 0; the
+    # ellipsoid's radius is one slice and its centre at 0.5, so that both slices have sqrt(1 - 0.25) of the given box.
     volume = np.zeros((2, 256, 256), np.uint8)
     volume[:, 100:150, 60:110] = 200
     engine = RecordingEngine()
-    labels = segment_volume(engine, volume, [VolumeBox(Box(60, 100, 109, 149), 0, 1)])
-    rows, columns = np.flatnonzero(labels[0].any(axis=1)), np.flatnonzero(labels[0].any(axis=0))
-    found = Box(columns[0] - 3.0, rows[0] - 3.0, columns[-1] + 3.0, rows[-1] + 3.0)
-    from graysam.geometry import BoxView, CanvasFit
-
-    view = BoxView.around(found, CanvasFit.for_image((256, 256), 64), grid=32)
+    given = VolumeBox(Box(60, 100, 109, 149), 0, 1)
+    labels = segment_volume(engine, volume, [given])
+    found = box_around(labels[0] == 1)
+    assert found is not None
+    assert given.cross_section(1).width == pytest.approx(50 * 0.75**0.5)
+    asked = expected_box(found, given.cross_section(1))
+    view = BoxView.around(asked, CanvasFit.for_image((256, 256), 64), grid=32)
     assert engine.views[1] == tuple(np.round(view.view_in_canvas(), 4))
 
 
