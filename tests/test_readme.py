@@ -119,7 +119,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / name).symlink_to(ROOT / name)
     (folder / ".venv").symlink_to(sys.prefix)
     write_phantoms(folder / "demo", make_phantoms())
-    write_sources(folder / "data", make_phantoms(seed=1))
+    write_sources(folder / "data", make_phantoms(seed=1, count=2))
     for name in ("store", "runs"):
         (folder / name).mkdir()
     programs = folder / ".programs"
