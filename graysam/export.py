@@ -35,7 +35,7 @@ from graysam.enhancement import stack_neighbours
 from graysam.errors import EngineError, GraySamError
 from graysam.framing import DecoderInputs, frame_prompts
 from graysam.geometry import Box, VolumeBox, box_around
-from graysam.inference.volumes import MARGIN_SHARE, walk_from_middle
+from graysam.inference.volumes import walk_from_middle
 from graysam.models.checkpoint import load_model, save_checkpoint
 from graysam.models.spec import ModelSpec
 from graysam.preprocessing import prepare_slice
@@ -161,13 +161,13 @@ def _from_cases(folder: Path, spec: ModelSpec, count: int) -> list[CalibrationSl
 
 def _of_volume(name: str, volume: NDArray[np.generic], box: VolumeBox, spec: ModelSpec) -> list[CalibrationSlice]:
     """Give the middle slice of an object and those half way to its ends."""
-    size_hw = (volume.shape[1], volume.shape[2])
     middle = next(walk_from_middle(box.z_min, box.z_max))[0]
+    chosen = {middle, (box.z_min + middle) // 2, (box.z_max + middle + 1) // 2}
     slices = []
-    for z in sorted({middle, (box.z_min + middle) // 2, (box.z_max + middle + 1) // 2}, key=lambda z: abs(z - middle)):
+    for z in sorted(chosen, key=lambda z: (abs(z - middle), z)):
         image = stack_neighbours(volume, z) if spec.channels == "adjacent" else volume[z]
-        margin = 0.0 if z == middle else MARGIN_SHARE * max(size_hw)
-        slices.append(CalibrationSlice(f"{name}/z{z}", image, box.box.enlarged(margin, size_hw)))
+        box_there = box.box if z == middle else box.cross_section(z).within((volume.shape[1], volume.shape[2]))
+        slices.append(CalibrationSlice(f"{name}/z{z}", image, box_there))
     return slices
 
 
