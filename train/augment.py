@@ -16,8 +16,9 @@ SMALLEST_BOX_PX = 2.0
 SMALLEST_OBJECT_PX = 12
 # An object of which a warp leaves less than this share within the slice is no longer what its label says.
 KEPT_AREA_SHARE = 0.5
-# graysam.inference.volumes hands a box on with this margin; here the mask it comes from is off by a little as well.
-PROPAGATED_MARGIN_CANVAS_PX = 3.0
+# graysam.inference.volumes hands a box on with the middle of the mask beside and sides between that mask's and those of
+# an ellipsoid; the sides are off by about a tenth, and the mask it comes from by a little as well.
+PROPAGATED_SIDE_SPREAD = 0.1
 PROPAGATED_ERROR_CANVAS_PX = 1.5
 
 
@@ -126,9 +127,11 @@ def propagated_box(neighbour: NDArray[np.bool_], *, canvas_scale: float, rng: np
     if tight is None:
         return None
     height, width = neighbour.shape
-    handed_on = tight.enlarged(PROPAGATED_MARGIN_CANVAS_PX / canvas_scale, (height, width))
+    factors = np.exp(rng.normal(0, PROPAGATED_SIDE_SPREAD, 2))
+    resized = Box.about(tight.centre, width=tight.width * factors[0], height=tight.height * factors[1])
     error_px = PROPAGATED_ERROR_CANVAS_PX / canvas_scale
-    return _moved(handed_on, rng.uniform(-error_px, error_px, 4), (height, width))
+    shifts = resized.as_array() - tight.as_array() + rng.uniform(-error_px, error_px, 4)
+    return _moved(tight, shifts, (height, width))
 
 
 def _moved(box: Box, shifts: NDArray[np.float64], size_hw: tuple[int, int]) -> Box:
