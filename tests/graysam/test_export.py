@@ -48,6 +48,7 @@ def test_the_record_names_the_slices_that_int8_was_calibrated_with(exported):
     ]
 
 
+@pytest.mark.slow
 def test_the_same_checkpoint_gives_the_same_networks(exported, tiny_checkpoint, tmp_path):
     assert main(["--checkpoint", str(tiny_checkpoint), "--out", str(tmp_path)]) == 0
     for name in ("openvino/encoder.bin", "openvino/decoder.bin", "spec.json", "model.pt"):
