@@ -35,9 +35,7 @@ def count_overlap(reference: NDArray[np.bool_], prediction: NDArray[np.bool_]) -
         ValueError: the shapes differ.
     """
     if reference.shape != prediction.shape:
-        raise ValueError(
-            f"masks to compare must have one shape; got {reference.shape} and {prediction.shape}"
-        )
+        raise ValueError(f"masks to compare must have one shape; got {reference.shape} and {prediction.shape}")
     common = np.logical_and(reference, prediction)
     return Overlap(*(int(np.count_nonzero(mask)) for mask in (reference, prediction, common)))
 

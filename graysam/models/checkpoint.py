@@ -106,18 +106,13 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], *, part: str | N
     """
     target = model.get_submodule(part) if part else model
     if part and any(key.startswith(f"{part}.") for key in state):
-        state = {
-            key.removeprefix(f"{part}."): value for key, value in state.items() if key.startswith(f"{part}.")
-        }
+        state = {key.removeprefix(f"{part}."): value for key, value in state.items() if key.startswith(f"{part}.")}
     mismatch = compare_weights(target, state)
     if mismatch:
         raise CheckpointError(
-            f"weights do not fit {type(target).__name__}: {mismatch}. "
-            "Is this the checkpoint of another model or spec?"
+            f"weights do not fit {type(target).__name__}: {mismatch}. Is this the checkpoint of another model or spec?"
         )
-    target.load_state_dict(
-        dict(state), strict=False
-    )  # strictness is ours, above; only batch counters may be absent
+    target.load_state_dict(dict(state), strict=False)  # strictness is ours, above; only batch counters may be absent
 
 
 def compare_weights(model: nn.Module, state: Mapping[str, Tensor]) -> Mismatch:
@@ -150,9 +145,7 @@ def load_model(path: Path, *, spec: ModelSpec | None = None) -> nn.Module:
         raise CheckpointError(f"{path}: holds a model of spec {checkpoint.spec}, wanted {spec}.")
     spec = spec or checkpoint.spec
     if spec is None:
-        raise CheckpointError(
-            f"{path}: holds no spec; say which model it is, e.g. spec=graysam.models.spec.L0."
-        )
+        raise CheckpointError(f"{path}: holds no spec; say which model it is, e.g. spec=graysam.models.spec.L0.")
     model = build_model(spec)
     try:
         load_weights(model, checkpoint.state)
@@ -231,9 +224,7 @@ def _halve(key: str, value: Tensor) -> Tensor:
         return value
     halved = value.half()
     if not torch.isfinite(halved).all():
-        raise CheckpointError(
-            f"{key}: largest value {value.abs().max():.3g} does not fit float16; save without half."
-        )
+        raise CheckpointError(f"{key}: largest value {value.abs().max():.3g} does not fit float16; save without half.")
     return halved
 
 
@@ -245,9 +236,7 @@ def _require_plain(value: object, *, where: str) -> None:
     elif isinstance(value, list | tuple):
         children = enumerate(value)
     elif type(value) not in (type(None), bool, int, float, str, Tensor):
-        raise CheckpointError(
-            f"{where}: {type(value).__name__} cannot be stored; convert it to a plain value."
-        )
+        raise CheckpointError(f"{where}: {type(value).__name__} cannot be stored; convert it to a plain value.")
     for key, child in children:
         _require_plain(child, where=f"{where}[{key!r}]")
 

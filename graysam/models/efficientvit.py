@@ -47,9 +47,7 @@ class ConvNormAct(nn.Module):
         act: bool = True,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
-            inputs, outputs, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=bias
-        )
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=bias)
         self.norm: nn.Module = nn.BatchNorm2d(outputs, eps=NORM_EPSILON) if norm else nn.Identity()
         # The public code uses the tanh form of GELU in the encoder (and the exact one in SAM's decoder).
         self.act: nn.Module = nn.GELU(approximate="tanh") if act else nn.Identity()
@@ -179,9 +177,7 @@ class Neck(nn.Module):
             Chain(ConvNormAct(inputs, width, kernel=1, act=False)) for inputs in reversed(STAGE_WIDTHS[2:])
         )
         self.middle = Chain(*(Residual(_fused_bottleneck(width, width, expand=1)) for _ in range(NECK_DEPTH)))
-        self.output_ops = nn.ModuleList(
-            [Chain(ConvNormAct(width, width, kernel=1, bias=True, norm=False, act=False))]
-        )
+        self.output_ops = nn.ModuleList([Chain(ConvNormAct(width, width, kernel=1, bias=True, norm=False, act=False))])
 
     def forward(self, stages: list[Tensor]) -> Tensor:
         """Map the features of all stages to (B, EMBEDDING_WIDTH, size, size)."""
@@ -268,9 +264,7 @@ def _stage(index: int) -> Chain:
 
 def _two_convs(width: int) -> nn.Sequential:
     """Give two 3x3 convolutions at full width."""
-    return nn.Sequential(
-        OrderedDict(conv1=ConvNormAct(width, width), conv2=ConvNormAct(width, width, act=False))
-    )
+    return nn.Sequential(OrderedDict(conv1=ConvNormAct(width, width), conv2=ConvNormAct(width, width, act=False)))
 
 
 def _fused_bottleneck(inputs: int, outputs: int, *, expand: int, stride: int = 1) -> nn.Sequential:

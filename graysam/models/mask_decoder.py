@@ -81,9 +81,7 @@ class TwoWayLayer(nn.Module):
         self.norm4 = nn.LayerNorm(width, eps=NORM_EPSILON)
         self.cross_attn_image_to_token = Attention(width, shrink=CROSS_SHRINK)
 
-    def forward(
-        self, tokens: Tensor, image: Tensor, *, tokens_at: Tensor, image_at: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, tokens: Tensor, image: Tensor, *, tokens_at: Tensor, image_at: Tensor) -> tuple[Tensor, Tensor]:
         """Update both sides.
 
         tokens: (N, T, width).  image: (N or 1, P, width).  tokens_at, image_at: what is added to say who and
@@ -97,14 +95,10 @@ class TwoWayLayer(nn.Module):
             tokens = tokens + self.self_attn(query=placed, key=placed, value=tokens)
         tokens = self.norm1(tokens)
         image_placed = image + image_at
-        tokens = tokens + self.cross_attn_token_to_image(
-            query=tokens + tokens_at, key=image_placed, value=image
-        )
+        tokens = tokens + self.cross_attn_token_to_image(query=tokens + tokens_at, key=image_placed, value=image)
         tokens = self.norm2(tokens)
         tokens = self.norm3(tokens + self.mlp(tokens))
-        image = image + self.cross_attn_image_to_token(
-            query=image_placed, key=tokens + tokens_at, value=tokens
-        )
+        image = image + self.cross_attn_image_to_token(query=image_placed, key=tokens + tokens_at, value=tokens)
         return tokens, self.norm4(image)
 
 
@@ -122,9 +116,7 @@ class TwoWayTransformer(nn.Module):
         tokens_at = tokens
         for layer in self.layers:
             tokens, image = layer(tokens, image, tokens_at=tokens_at, image_at=image_at)
-        tokens = tokens + self.final_attn_token_to_image(
-            query=tokens + tokens_at, key=image + image_at, value=image
-        )
+        tokens = tokens + self.final_attn_token_to_image(query=tokens + tokens_at, key=image + image_at, value=image)
         return self.norm_final_attn(tokens), image
 
 
@@ -133,9 +125,7 @@ class TokenHead(nn.Module):
 
     def __init__(self, width: int, *, outputs: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            [nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, outputs)]
-        )
+        self.layers = nn.ModuleList([nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, outputs)])
 
     def forward(self, token: Tensor) -> Tensor:
         """Map (N, width) to (N, outputs)."""
@@ -159,9 +149,7 @@ class MaskDecoder(nn.Module):
             nn.ConvTranspose2d(width // 4, width // 8, 2, stride=2),
             nn.GELU(),
         )
-        self.output_hypernetworks_mlps = nn.ModuleList(
-            TokenHead(width, outputs=width // 8) for _ in range(MASK_TOKENS)
-        )
+        self.output_hypernetworks_mlps = nn.ModuleList(TokenHead(width, outputs=width // 8) for _ in range(MASK_TOKENS))
         self.iou_prediction_head = TokenHead(width, outputs=MASK_TOKENS)
 
     def forward(

@@ -27,9 +27,7 @@ class SamSegmenter(nn.Module):
             )
         self.spec = spec
         self.image_encoder = build_image_encoder(spec)
-        self.prompt_encoder = PromptEncoder(
-            width=EMBEDDING_WIDTH, embedding_size=spec.neck_size, canvas=spec.canvas
-        )
+        self.prompt_encoder = PromptEncoder(width=EMBEDDING_WIDTH, embedding_size=spec.neck_size, canvas=spec.canvas)
         self.mask_decoder = MaskDecoder(width=EMBEDDING_WIDTH)
 
     def encode(self, canvas: Tensor) -> Tensor:

@@ -29,10 +29,7 @@ def seeded_uniform(name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
 
 def seeded_state(model: nn.Module) -> dict[str, torch.Tensor]:
     """Give weights and BatchNorm statistics for every key of the model, scaled to keep signals of order 1."""
-    return {
-        key: torch.from_numpy(_values(key, value)).to(value.dtype)
-        for key, value in model.state_dict().items()
-    }
+    return {key: torch.from_numpy(_values(key, value)).to(value.dtype) for key, value in model.state_dict().items()}
 
 
 def _values(key: str, like: torch.Tensor) -> NDArray[np.float64]:
@@ -63,7 +60,5 @@ def embedding(size: int = 64) -> NDArray[np.float32]:
     return (math.sqrt(3.0) * seeded_uniform("embedding", (1, 256, size, size))).astype(np.float32)
 
 
-BOXES = np.array(
-    [[10.0, 20.0, 130.5, 90.25], [0.0, 0.0, 255.0, 255.0], [200.0, 201.0, 203.0, 207.0]], np.float32
-)
+BOXES = np.array([[10.0, 20.0, 130.5, 90.25], [0.0, 0.0, 255.0, 255.0], [200.0, 201.0, 203.0, 207.0]], np.float32)
 """Three boxes on a canvas of 256: a usual one with fractions, the whole canvas, and a tiny one."""

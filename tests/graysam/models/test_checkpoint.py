@@ -12,9 +12,7 @@ from graysam.models.sam_segmenter import SamSegmenter
 from graysam.models.segmenter import build_model
 from graysam.models.spec import GRAYSAM, L0
 
-SMALL = replace(
-    GRAYSAM, name="small", encoder_widths=(8, 8, 8, 8, 8), decoder_widths=(8, 8, 8, 8), embedding_width=8
-)
+SMALL = replace(GRAYSAM, name="small", encoder_widths=(8, 8, 8, 8, 8), decoder_widths=(8, 8, 8, 8), embedding_width=8)
 KEYS = Path(__file__).parent / "data" / "original_keys.txt"
 
 

@@ -128,9 +128,7 @@ def test_linear_attention_is_a_mean_of_values_weighted_by_relu_products():
     torch.testing.assert_close(_linear_attention(qkv), expected)
 
 
-@pytest.mark.parametrize(
-    "wrong", [replace(L0, embedding_width=64), replace(L0, encoder="conv", embedding_width=256)]
-)
+@pytest.mark.parametrize("wrong", [replace(L0, embedding_width=64), replace(L0, encoder="conv", embedding_width=256)])
 def test_a_spec_that_sam_cannot_serve_is_refused(wrong):
     with pytest.raises(CheckpointError, match=wrong.name):
         build_model(wrong)
