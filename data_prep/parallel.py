@@ -6,6 +6,7 @@ Progress is a tqdm bar on a terminal and a line every ten seconds elsewhere, so 
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import sys
 import time
@@ -41,7 +42,9 @@ def run_jobs(
         results: Iterable[Result] = map(function, jobs)
         yield from zip(jobs, _with_progress(results, len(jobs), what), strict=True)
         return
-    with ProcessPoolExecutor(workers, initializer=_prepare_worker) as pool:
+    # Fresh processes: a fork of one whose OpenCV has threads waits for threads that it does not have.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_prepare_worker) as pool:
         results = pool.map(function, jobs, chunksize=min(JOBS_AT_ONCE, -(-len(jobs) // workers)))
         yield from zip(jobs, _with_progress(results, len(jobs), what), strict=True)
 

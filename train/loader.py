@@ -24,6 +24,8 @@ def batches_from(source: BatchSource, first: int, *, workers: int = 0, pin_memor
     """
     if workers == 0:
         return (source.batch(number) for number in itertools.count(first))
+    # Here and not in the forks: OpenCV ends its threads now, and a fork would wait for threads that it does not have.
+    cv2.setNumThreads(0)
     loader = DataLoader(
         _NumberedBatches(source),
         batch_size=None,
@@ -55,4 +57,3 @@ class _NumbersFrom(Sampler[int]):
 
 def _use_one_thread(worker: int) -> None:
     torch.set_num_threads(1)
-    cv2.setNumThreads(0)
