@@ -7,6 +7,7 @@ the moment the engine is made, while the caller reads and prepares its first sli
 from __future__ import annotations
 
 import importlib
+import locale
 import os
 import sys
 import threading
@@ -58,8 +59,10 @@ class OpenVinoEngine:
         cache = cache_folder()
         if cache is not None:
             settings["CACHE_DIR"] = str(cache)
-        self._encoder = _Network(core, folder / "encoder.xml", settings)
-        self._decoder = _Network(core, folder / "decoder.xml", settings)
+        # OpenVINO leaves the process in the locale "C" when it meets a damaged cache, and all text would be ASCII then.
+        locale_before = locale.setlocale(locale.LC_ALL)
+        self._encoder = _Network(core, folder / "encoder.xml", settings, locale_before)
+        self._decoder = _Network(core, folder / "decoder.xml", settings, locale_before)
 
     @classmethod
     def load(cls, weights: Path, *, precision: Precision = "fp32", threads: int = 1) -> OpenVinoEngine:
@@ -99,8 +102,9 @@ class OpenVinoEngine:
 class _Network:
     """One compiled network; compiling runs in a thread of its own and is waited for on first use."""
 
-    def __init__(self, core: Core, path: Path, settings: dict[str, Any]) -> None:
+    def __init__(self, core: Core, path: Path, settings: dict[str, Any], locale_before: str) -> None:
         self._path = path
+        self._locale_before = locale_before
         self._request: InferRequest
         self._batch: int | None = None
         self._error: Exception | None = None
@@ -125,6 +129,8 @@ class _Network:
 
     def _ready(self) -> None:
         self._thread.join()
+        if locale.setlocale(locale.LC_ALL) != self._locale_before:
+            locale.setlocale(locale.LC_ALL, self._locale_before)
         if self._error is not None:
             raise EngineError(
                 f"{self._path}: OpenVINO cannot run it ({str(self._error).strip().splitlines()[-1]}). Is the file "

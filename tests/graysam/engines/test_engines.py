@@ -1,3 +1,4 @@
+import locale
 import subprocess
 import sys
 
@@ -136,8 +137,10 @@ def test_a_cache_that_cannot_be_used_does_not_stop_a_prediction(exported, tmp_pa
     for blob in blobs:
         blob.chmod(0o600)
         blob.write_bytes(b"damaged")
+    encoding = locale.getpreferredencoding(False)
     for own, other in zip(answers(OpenVinoEngine.load(exported)), first, strict=True):
         np.testing.assert_allclose(own, other, atol=1e-5)
+    assert locale.getpreferredencoding(False) == encoding  # OpenVINO changes the locale then
 
 
 def test_the_openvino_path_imports_no_torch_and_nothing_else_that_is_slow(exported):
