@@ -112,8 +112,6 @@ def marked(command: Command) -> object:
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that looks like a checkout after `make demo`; what commands write stays in it."""
     folder = tmp_path_factory.mktemp("checkout")
-    for part in (folder, folder.parent):  # pytest makes them 0700; containers under any uid look into it
-        part.chmod(0o755)
     for name in LINKED:
         if (ROOT / name).exists():
             (folder / name).symlink_to(ROOT / name)
@@ -142,7 +140,7 @@ def run_in(sandbox: Path, command: str) -> subprocess.CompletedProcess[str]:
         cwd=sandbox,
         env=environment,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=900,
     )
 

@@ -24,7 +24,7 @@ def canonical(name: str) -> str:
 
 
 def pins(path: Path) -> dict[str, str]:
-    lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines), f"{path.name}: wanted name==version only"
     return {canonical(name): version for name, version in (line.split("==") for line in lines)}
 
@@ -62,8 +62,8 @@ def test_no_two_lists_want_different_versions() -> None:
 
 
 def test_every_list_is_read_by_the_makefile_and_offered_as_an_extra() -> None:
-    makefile = (ROOT / "Makefile").read_text()
-    dynamic = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["dynamic"]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    dynamic = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["dynamic"]
     offered = {*dynamic["dependencies"]["file"]}
     for extra in dynamic["optional-dependencies"].values():
         offered |= {*extra["file"]}
@@ -76,7 +76,7 @@ def third_party_imports(root: Path) -> set[str]:
     found = set()
     for source in [*root.glob("*.py"), *(each for name in OURS for each in (root / name).rglob("*.py"))]:
         siblings = {each.stem for each in source.parent.glob("*.py")}
-        for node in ast.walk(ast.parse(source.read_text())):
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
             names = []
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
