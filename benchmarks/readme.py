@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 HEADING, NEXT_HEADING = "## Results\n", "\n## "
 INTRODUCTION = (
-    "Figures of the weights that are here, on patients who were held out from training; `python -m benchmarks.readme` "
+    "Figures of the weights that are here, on the validation split; `python -m benchmarks.readme` "
     "copies them from the files named, in `benchmarks/results`. "
     "[weights/MODEL_CARD.md](weights/MODEL_CARD.md) tells where the model fails."
 )
