@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from evaluation.dice import dice
 from evaluation.surface_dice import contour_nsd
+from graysam.errors import StoreError
 from graysam.geometry import Box, box_around, resample
 from graysam.store import PackedStore, StoreEntry
 
@@ -53,7 +54,11 @@ class PromptScore:
 
 
 def validation_prompts(store: PackedStore, *, per_modality: int = 55, seed: int = 0) -> list[ValidationPrompt]:
-    """Draw the prompts: of each modality data sets in turn, of those groups in turn, one object of one slice."""
+    """Draw the prompts: of each modality data sets in turn, of those groups in turn, one object of one slice.
+
+    Raises:
+        StoreError: there is nothing to validate on.
+    """
     by_modality: dict[str, dict[str, list[StoreEntry]]] = defaultdict(lambda: defaultdict(list))
     for entry in store.entries:
         if entry.split == "val":
@@ -69,6 +74,11 @@ def validation_prompts(store: PackedStore, *, per_modality: int = 55, seed: int 
                     prompt = _prompt(store, queue.pop(), rng)
                     chosen.extend([prompt] if prompt else [])
         prompts.extend(chosen)
+    if not prompts:
+        raise StoreError(
+            f"{store.path}: wanted slices of the split 'val' with objects of at least {SMALLEST_OBJECT_PX} px, found "
+            f"none among {len(store)}; give some groups that split (python -m data_prep split) and pack again."
+        )
     return prompts
 
 
