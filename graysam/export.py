@@ -23,7 +23,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 import torch
@@ -37,7 +37,7 @@ from graysam.framing import DecoderInputs, frame_prompts
 from graysam.geometry import Box, VolumeBox, box_around
 from graysam.inference.volumes import walk_from_middle
 from graysam.models.checkpoint import load_model, save_checkpoint
-from graysam.models.spec import ModelSpec
+from graysam.models.spec import SPECS, ModelSpec
 from graysam.preprocessing import prepare_slice
 
 if TYPE_CHECKING:
@@ -329,12 +329,20 @@ def _sources(node: Node) -> list[Node]:
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def export(checkpoint: Path, out: Path, *, calibration: Path | None = None, count: int = CALIBRATION_SLICES) -> None:
+def export(
+    checkpoint: Path,
+    out: Path,
+    *,
+    calibration: Path | None = None,
+    count: int = CALIBRATION_SLICES,
+    spec: ModelSpec | None = None,
+) -> None:
     """Write all files of a model; int8 ones only with a source of calibration slices.
 
     Args:
-        checkpoint: a file that `train.run` or `save_checkpoint` made, with its spec.
+        checkpoint: a file that `train.run` or `save_checkpoint` made, with its spec; or one of others' making.
         out: the folder, made if missing; files of an earlier export are replaced.
+        spec: what the checkpoint is, needed where it does not say so itself.
         calibration: a packed store or a folder of cases.
         count: how many slices to calibrate with.
 
@@ -345,8 +353,8 @@ def export(checkpoint: Path, out: Path, *, calibration: Path | None = None, coun
         import openvino
     except ImportError as cause:
         raise EngineError("export needs openvino: pip install openvino.") from cause
-    model = load_model(checkpoint).requires_grad_(False)
-    spec: ModelSpec = model.spec  # type: ignore[assignment]
+    model = load_model(checkpoint, spec=spec).requires_grad_(False)
+    spec = cast(ModelSpec, model.spec)
     for folder in sorted({"", *OPENVINO_FOLDERS.values()}):
         if calibration is not None or folder != OPENVINO_FOLDERS["int8"]:
             (out / folder).mkdir(parents=True, exist_ok=True)
@@ -388,6 +396,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the exported files")
     parser.add_argument(
+        "--spec",
+        choices=sorted(SPECS),
+        help="what a checkpoint is that does not say so itself: l0 for the official EfficientViT-SAM-L0's",
+    )
+    parser.add_argument(
         "--calibration", type=Path, metavar="PATH", help="packed store or folder of cases; makes the int8 files"
     )
     parser.add_argument(
@@ -396,7 +409,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     try:
-        export(options.checkpoint, options.out, calibration=options.calibration, count=options.calibration_slices)
+        export(
+            options.checkpoint,
+            options.out,
+            calibration=options.calibration,
+            count=options.calibration_slices,
+            spec=SPECS[options.spec] if options.spec else None,
+        )
     except GraySamError as error:
         logger.error("error: %s", error)
         return 2

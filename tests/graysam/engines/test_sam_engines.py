@@ -73,3 +73,19 @@ def test_openvino_gives_the_numbers_of_torch_for_a_sam_model(sam_checkpoint, tmp
     for own, other in zip(engine.decode(embedding, inputs), reference.decode(embedding, inputs), strict=True):
         np.testing.assert_allclose(own, other, atol=1e-3, rtol=1e-3)
     assert engine.decode(embedding, {"boxes_canvas": inputs["boxes_canvas"][:1]})[0].shape == (1, 64, 64)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_with_official_key_names_in_wrappers_becomes_a_folder_that_openvino_runs(sam_checkpoint, tmp_path):
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("openvino")
+    from graysam.engines.openvino_engine import OpenVinoEngine
+    from graysam.engines.torch_engine import TorchEngine
+    from graysam.export import export
+
+    weights = torch.load(sam_checkpoint, weights_only=True)["model"]
+    wrapped = {"state_dict": {f"module.{key}": value for key, value in weights.items()}, "epoch": 3}
+    torch.save(wrapped, tmp_path / "theirs.pt")
+    export(tmp_path / "theirs.pt", tmp_path / "ours", spec=SMALL_SAM)
+    own = segment_slice(TorchEngine.load(sam_checkpoint), drawn_slice(), BOXES)
+    assert np.mean(segment_slice(OpenVinoEngine.load(tmp_path / "ours"), drawn_slice(), BOXES) == own) > 0.99
