@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from evaluation.dice import dice
 from graysam.api import Segmenter
 from graysam.store import PackedStore, open_store
-from train.validate import engine_answer
+from train.validate import engine_answer, slice_table, volume_table
 from train.validation import Answer, ValidationPrompt, validation_prompts
 
 TILE_PX = 224
@@ -59,7 +59,7 @@ leaves less than half a side is drawn again). "<": below the ellipse in the box,
 
 {slices}
 
-Whole volumes, one tight box of the middle slice for each object, followed through the slices; mean DSC in %:
+Whole volumes, one tight box of the middle slice for each object, followed through the slices; mean DSC:
 
 {volumes}
 
@@ -108,7 +108,6 @@ class CardFacts:
 
 def write_card(facts: CardFacts, store: PackedStore, data: Path) -> str:
     """Give the card as Markdown."""
-    slices = facts.validation["slices"]
     return HEAD.format(
         **{key: facts.spec[key] for key in ("name", "encoder", "decoder", "canvas", "channels")},
         parameters=facts.parameters / 1e6,
@@ -117,36 +116,13 @@ def write_card(facts: CardFacts, store: PackedStore, data: Path) -> str:
         prompts=facts.validation["prompts"],
         engine=facts.validation["engine"],
         precision=facts.validation["precision"],
-        slices=slices_table(slices),
-        volumes=volumes_table(facts.validation["volumes"]),
+        slices=slice_table(facts.validation["slices"]),
+        volumes=volume_table(facts.validation["volumes"]),
         cases=len({(entry.dataset, entry.case) for entry in store.entries}),
         slices_packed=len(store),
         objects=sum(len(entry.objects) for entry in store.entries),
         data=data_table(store, data),
     )
-
-
-def slices_table(slices: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]) -> str:
-    """Lay out the modalities as rows; the first of `slices` is the model, marked where it loses to the ellipse."""
-    model = next(iter(slices))
-    columns = [(name, kind) for kind in ("tight", "jit5") for name in slices]
-    lines = ["| | " + " | ".join(f"{name}, {kind}" for name, kind in columns) + " |", "|---|" + "---|" * len(columns)]
-    for modality in slices[model]["tight"]:
-        cells = []
-        for name, kind in columns:
-            dsc, nsd = slices[name][kind][modality]
-            loses = name == model and dsc < slices["ellipse"][kind][modality][0]
-            cells.append(f"{100 * dsc:.1f} / {100 * nsd:.1f}" + (" <" if loses else ""))
-        lines.append(f"| {modality} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def volumes_table(volumes: Mapping[str, Mapping[str, float]]) -> str:
-    """Lay out the data sets of volumes as rows."""
-    lines = ["| | volumes | DSC | ellipsoid in the box |", "|---|---|---|---|"]
-    for name, row in volumes.items():
-        lines.append(f"| {name} | {row['volumes']:.0f} | {100 * row['dsc']:.1f} | {100 * row['ellipsoid_dsc']:.1f} |")
-    return "\n".join(lines)
 
 
 def data_table(store: PackedStore, data: Path) -> str:

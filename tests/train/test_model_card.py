@@ -6,7 +6,7 @@ import numpy as np
 
 from graysam.geometry import Box
 from graysam.store import StoreEntry, StoreWriter, encode_image, encode_runs, open_store
-from train.model_card import PAPER, CardFacts, data_table, draw_failures, slices_table, volumes_table, write_card
+from train.model_card import PAPER, CardFacts, data_table, draw_failures, write_card
 from train.validation import ValidationPrompt
 
 SLICES = {
@@ -14,16 +14,6 @@ SLICES = {
     "ellipse": {"tight": {"CT": [0.7, 0.5], "mean": [0.7, 0.5]}, "jit5": {"CT": [0.6, 0.3], "mean": [0.6, 0.3]}},
 }
 VOLUMES = {"CT/drawn": {"volumes": 2, "dsc": 0.5, "ellipsoid_dsc": 0.25}}
-
-
-def test_a_modality_below_the_ellipse_is_marked():
-    rows = slices_table(SLICES).splitlines()
-    assert rows[0] == "| | graysam, tight | ellipse, tight | graysam, jit5 | ellipse, jit5 |"
-    assert rows[2] == "| CT | 80.0 / 70.0 | 70.0 / 50.0 | 50.0 / 40.0 < | 60.0 / 30.0 |"
-
-
-def test_volumes_stand_beside_the_ellipsoid():
-    assert volumes_table(VOLUMES).splitlines()[-1] == "| CT/drawn | 2 | 50.0 | 25.0 |"
 
 
 def small_store(folder):
