@@ -18,20 +18,16 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.machine import machine_facts
 from graysam.api import Segmenter
 from graysam.engines.protocol import Engine
 from graysam.errors import EngineError
 from graysam.framing import frame_prompts
-from graysam.geometry import Box
-from graysam.inference.images import segment_slice
 from graysam.preprocessing import prepare_slice
 from graysam.store import open_store
+from train.validate import engine_answer
 from train.validation import (
-    Answer,
-    Masks,
     PromptKind,
     PromptScore,
     ValidationPrompt,
@@ -53,15 +49,6 @@ ROWS = (
 KINDS: tuple[PromptKind, ...] = ("tight", "jit5")
 TIMED_RUNS = 30
 Scores = dict[PromptKind, list[PromptScore]]
-
-
-def engine_answer(engine: Engine) -> Answer:
-    """Give a function that answers validation prompts as the predictor would."""
-
-    def answer(image: NDArray[np.uint8], boxes: Sequence[Box]) -> Masks:
-        return [segment_slice(engine, image, [box]) == 1 for box in boxes]
-
-    return answer
 
 
 def measure_row(engine: Engine, prompts: Sequence[ValidationPrompt]) -> tuple[dict[str, Any], Scores]:
