@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from graysam.machine import usable_cores
 
 CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
 """Instructions that decide which precision is fast."""
@@ -20,7 +21,7 @@ def machine_facts(packages: Sequence[str] = ()) -> dict[str, object]:
     memory_kib = (_field(_read("/proc/meminfo"), "MemTotal") or "").split()
     return {
         "cpu": _field(cpuinfo, "model name") or platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
         "cpu_flags": [flag for flag in CPU_FLAGS if flag in flags],
         "memory_gib": round(int(memory_kib[0]) / 2**20, 1) if memory_kib else None,
         "python": platform.python_version(),

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graysam.cases import write_labels, write_reference
+from graysam.machine import usable_cores
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHAPE = (287, 512, 512)
@@ -158,7 +159,7 @@ def _machine(options: argparse.Namespace) -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _answer(["git", "rev-parse", "--short", "HEAD"]),
         "processor": processors[0] if processors else platform.processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": usable_cores(),
         "python_numpy_scipy": {name: _answer([path, "-c", ask]) for name, path in interpreters.items()},
         "note": options.note,
     }

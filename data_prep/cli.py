@@ -23,10 +23,10 @@ from data_prep.inspection import inspect
 from data_prep.objects import LABEL_KINDS, SpeckRule
 from data_prep.pack import PackSettings, pack
 from data_prep.paper_store import import_paper_store, make_store, pack_store
-from data_prep.parallel import usable_cores
 from data_prep.sources import Assumptions, Inventory, Source, find_sources
 from data_prep.split import assign_splits, find_leaks, group_by_pattern, write_index
 from graysam.errors import GraySamError, PrepareError
+from graysam.machine import usable_cores
 from graysam.store import join_files, split_file
 
 logger = logging.getLogger(__name__)

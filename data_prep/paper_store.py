@@ -33,6 +33,7 @@ from data_prep.readers import check_labels, read_image
 from data_prep.sources import Source
 from graysam.cases import label_dtype, modality_of
 from graysam.errors import GraySamError, PrepareError
+from graysam.files import written_whole
 from graysam.geometry import CanvasFit
 from graysam.store import StoreWriter, encode_image, encode_runs
 
@@ -136,9 +137,8 @@ def write_entry(folder: Path, name: str, image: NDArray[np.uint8], labels: NDArr
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    part.replace(path)
+    with written_whole(path, PrepareError) as temporary:
+        temporary.write_bytes(content)
 
 
 def read_entry(folder: Path, name: str) -> tuple[NDArray[np.uint8], NDArray[Any]]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,11 +22,6 @@ SECONDS_BETWEEN_LINES = 10.0
 # Few enough that a worker is not left with a long tail of large volumes, many enough that sending jobs costs
 # nothing.
 JOBS_AT_ONCE = 8
-
-
-def usable_cores() -> int:
-    """Give the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_jobs(

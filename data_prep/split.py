@@ -18,6 +18,7 @@ from pathlib import Path
 
 from data_prep.sources import Source
 from graysam.errors import PrepareError
+from graysam.files import written_whole
 
 Patient = tuple[str, str]
 
@@ -118,9 +119,10 @@ def _draw(patient: Patient, seed: int) -> str:
 def write_index(sources: Sequence[Source], path: Path) -> None:
     """Write index.csv with dataset, case, group and split, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with part.open("w", newline="", encoding="utf-8") as file:
+    with (
+        written_whole(path, PrepareError) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["dataset", "case", "group", "split"])
         writer.writerows([source.dataset, source.case, source.group, source.split] for source in sources)
-    part.replace(path)

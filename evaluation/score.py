@@ -9,8 +9,6 @@ import csv
 import io
 import logging
 import math
-import os
-import secrets
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -43,6 +41,8 @@ from evaluation.policy import (
 )
 from graysam.cases import list_folder, read_labels, read_spacing_as_stored
 from graysam.errors import CaseError, ScoreError
+from graysam.files import written_whole
+from graysam.machine import usable_cores
 
 __all__ = [
     "CaseScore",
@@ -152,7 +152,7 @@ def score_folder(
     jobs = _plan(predictions, references)
     with tqdm(total=len(jobs), unit="case", disable=None if progress else True) as bar:
         scores = {}
-        for score in _run(jobs, options, workers=workers or _usable_cores()):
+        for score in _run(jobs, options, workers=workers or usable_cores()):
             scores[score.case] = score
             bar.update()
     return [scores[case] for case in sorted(scores)]
@@ -240,16 +240,9 @@ def write_table(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
     table = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["case"], lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
-    try:
+    with written_whole(path, ScoreError) as temporary:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_text(text.getvalue(), encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise ScoreError(f"{path}: cannot be written: {error.strerror or error}.") from error
+        temporary.write_text(text.getvalue(), encoding="utf-8")
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -335,11 +328,6 @@ def _run(jobs: list[_Job], options: ScoreOptions, *, workers: int) -> Iterator[C
             ) from error
         finally:  # an interrupted run does not wait for the cases that have not begun
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _usable_cores() -> int:
-    # Linux tells what this process may use; elsewhere all cores are taken.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _score_job(job: _Job, options: ScoreOptions, threads: int) -> CaseScore:

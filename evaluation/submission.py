@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 import zipfile
 from collections.abc import Iterable, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 
 from graysam.cases import find_cases, read_case, read_label_shape, read_labels
 from graysam.errors import CaseError, GraySamError
+from graysam.files import written_whole
 
 logger = logging.getLogger("evaluation.submission")  # also when run from a starting kit
 
@@ -96,18 +96,11 @@ def write_flat_zip(out: Path, files: Iterable[Path]) -> None:
     Raises:
         CaseError: the zip cannot be written.
     """
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
+    with written_whole(out, CaseError) as temporary:
         out.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-                for path in sorted(files, key=lambda path: path.name):
-                    add_to_zip(archive, path.name, path.read_bytes())
-            temporary.replace(out)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise CaseError(f"{out}: cannot be written: {error.strerror or error}.") from error
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+            for path in sorted(files, key=lambda path: path.name):
+                add_to_zip(archive, path.name, path.read_bytes())
 
 
 def add_to_zip(archive: zipfile.ZipFile, name: str, content: bytes) -> None:

@@ -1,21 +1,18 @@
 """Read .npz archives that nobody vouches for, and write ones that are whole or absent.
 
 Reading never unpickles, and looks at the declared shape, dtype and size of an array before any memory is
-taken. Writing goes to a temporary name in the same folder and ends with a rename, which is atomic on POSIX
-file systems. This file knows the container format only; what the arrays mean stands in `graysam.cases`.
+taken. This file knows the container format only; what the arrays mean stands in `graysam.cases`.
 """
 
 from __future__ import annotations
 
 import lzma
 import math
-import os
 import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +23,7 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from graysam.errors import CaseError
+from graysam.files import written_whole
 
 # 4 GiB holds a 1000 x 512 x 512 volume of the widest dtype twice over, and half of the 8 GB of the
 # challenge's machine.
@@ -36,7 +34,6 @@ BOMB_BYTES = 512 * 1024**2
 BOMB_RATIO = 500
 # Label maps are mostly runs: level 1 is several times faster than zlib's default 6, and the files stay small.
 COMPRESSION_LEVEL = 1
-TEMPORARY_SUFFIX = ".part"
 
 _CHUNK_BYTES = 1 << 20
 # What zipfile, zlib and numpy's header parser are known to raise on damaged or hostile bytes.
@@ -198,30 +195,6 @@ class Archive:
             )
 
 
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` to write to, and rename it to `path` when the block ends without error.
-
-    Whatever happens, a kill included, `path` holds the old content, the new content, or does not exist.
-
-    Raises:
-        CaseError: the block or the rename failed with an OSError: folder missing or read-only, disk full, quota.
-    """
-    tag = f"{os.getpid()}-{os.urandom(4).hex()}"
-    temporary = path.with_name(f"{_temporary_prefix(path.name)}{tag}{TEMPORARY_SUFFIX}")
-    try:
-        try:
-            yield temporary
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise CaseError(
-            f"{path.name}: cannot be written to {path.parent}: {error.strerror or error}. "
-            "Check that the folder exists, is writable and has room."
-        ) from error
-
-
 def write_archive(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write arrays to an .npz file that afterwards is there whole, or not at all; an older file is replaced.
 
@@ -231,36 +204,13 @@ def write_archive(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     # "x": no follower of a planted link; the umask decides the mode, unlike tempfile's 0600, because the
     # judge's user differs from the container's.
     with (
-        written_whole(path) as temporary,
+        written_whole(path, CaseError) as temporary,
         temporary.open("xb") as stream,
         zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=COMPRESSION_LEVEL) as archive,
     ):
         for key, array in arrays.items():
             with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
                 npy_format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
-
-
-def remove_stale_temporaries(folder: Path, names: Iterable[str]) -> list[Path]:
-    """Delete what killed writers of one of the file `names` left in `folder`, and list it.
-
-    Temporaries of other names stay, so that the parts of a folder can run side by side. A missing folder has none.
-    """
-    if not folder.is_dir():
-        return []
-    ours = {_temporary_prefix(name) for name in names}
-    stale = [
-        entry
-        for entry in sorted(folder.glob(f".graysam-*{TEMPORARY_SUFFIX}"))
-        if entry.name[: len(_temporary_prefix(""))] in ours
-    ]
-    for entry in stale:
-        entry.unlink(missing_ok=True)
-    return stale
-
-
-def _temporary_prefix(name: str) -> str:
-    """Give how temporary names for `name` begin: short, as `name` itself may fill the 255 bytes allowed."""
-    return f".graysam-{zlib.crc32(os.fsencode(name)):08x}-"
 
 
 def _fill(target: NDArray[np.uint8], member: IO[bytes]) -> None:

@@ -29,11 +29,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from graysam.baselines import BaselineSegmenter
 from graysam.cases import find_cases, read_case
 from graysam.engines.select import OPENVINO_FOLDERS, SPEC_FILE, TORCH_FILE
 from graysam.enhancement import stack_neighbours
 from graysam.errors import EngineError, GraySamError
-from graysam.framing import DecoderInputs, frame_prompts
+from graysam.framing import DecoderInputs, Neighbour, frame_prompts
 from graysam.geometry import Box, VolumeBox, box_around
 from graysam.inference.volumes import walk_from_middle
 from graysam.models.checkpoint import load_model, save_checkpoint
@@ -43,6 +44,8 @@ from graysam.preprocessing import prepare_slice
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from openvino import Model, Node
+
+    from graysam.store import PackedStore, StoreEntry
 
 logger = logging.getLogger(__name__)
 
@@ -81,11 +84,13 @@ class CalibrationSlice:
         name: where it comes from.
         image: (H, W) or (H, W, 3), as `prepare_slice` takes it.
         box: in original pixels.
+        neighbour: of a volume, the slice beside with the object there; shown to models with memory.
     """
 
     name: str
     image: NDArray[np.generic]
     box: Box
+    neighbour: Neighbour | None = None
 
 
 # --- calibration ------------------------------------------------------------------------------------------------------
@@ -108,11 +113,12 @@ def calibration_slices(source: Path, spec: ModelSpec, count: int) -> list[Calibr
 
 def _from_store(path: Path, count: int) -> list[CalibrationSlice]:
     """Draw one object of `count` slices; boxes are tight, or up to 5 canvas pixels off on each side, in turn."""
-    from graysam.store import StoreEntry, open_store
+    from graysam.store import open_store
 
     store = open_store(path)
     rng = np.random.default_rng(0)
     queues: dict[str, list[StoreEntry]] = {}
+    by_place = {(entry.dataset, entry.case, entry.z): entry for entry in store.entries if entry.z >= 0}
     for number in rng.permutation(len(store.entries)):
         entry = store.entries[number]
         if entry.split == "train" and entry.objects:
@@ -124,13 +130,24 @@ def _from_store(path: Path, count: int) -> list[CalibrationSlice]:
                 continue
             entry = queues[modality].pop()
             masks = store.masks(entry)
-            box = box_around(masks[int(rng.integers(len(masks)))])
+            mask = masks[int(rng.integers(len(masks)))]
+            box = box_around(mask)
             if box is None:
                 continue
+            beside = by_place.get((entry.dataset, entry.case, entry.z + 1))
+            neighbour = None if beside is None else _neighbour(store, beside, mask)
             jitter_px = len(drawn) % 2 * 5 * max(entry.size_hw) / 256
             box = _jittered(box, jitter_px, entry.size_hw, rng)
-            drawn.append(CalibrationSlice(f"{entry.case}/z{entry.z}", store.image(entry), box))
+            drawn.append(CalibrationSlice(f"{entry.case}/z{entry.z}", store.image(entry), box, neighbour))
     return drawn
+
+
+def _neighbour(store: PackedStore, entry: StoreEntry, mask: NDArray[np.bool_]) -> Neighbour | None:
+    """Give the slice beside with the object there that a mask overlaps most; None where it overlaps none."""
+    if entry.size_hw != mask.shape:
+        return None
+    most = max(store.masks(entry), key=lambda each: int((each & mask).sum()))
+    return Neighbour(store.image(entry), most) if (most & mask).any() else None
 
 
 def _jittered(box: Box, jitter_px: float, size_hw: tuple[int, int], rng: np.random.Generator) -> Box:
@@ -166,8 +183,14 @@ def _of_volume(name: str, volume: NDArray[np.generic], box: VolumeBox, spec: Mod
     slices = []
     for z in sorted(chosen, key=lambda z: (abs(z - middle), z)):
         image = stack_neighbours(volume, z) if spec.channels == "adjacent" else volume[z]
-        box_there = box.box if z == middle else box.cross_section(z).within((volume.shape[1], volume.shape[2]))
-        slices.append(CalibrationSlice(f"{name}/z{z}", image, box_there))
+        if z == middle:
+            slices.append(CalibrationSlice(name=f"{name}/z{z}", image=image, box=box.box))
+            continue
+        box_there = box.cross_section(z).within((volume.shape[1], volume.shape[2]))
+        beside = volume[z - 1 if z > middle else z + 1]
+        # No mask is at hand to be shown: the ellipse stands in for it.
+        known = Neighbour(beside, BaselineSegmenter("ellipse").segment_image(beside, [box_there]) > 0)
+        slices.append(CalibrationSlice(f"{name}/z{z}", image, box_there, known))
     return slices
 
 
@@ -194,11 +217,16 @@ class _BoxFrameDecoder(nn.Module):
         self.model = model
 
     def forward(
-        self, embedding: Tensor, detail: Tensor, box_in_view: Tensor, view_in_canvas: Tensor
+        self,
+        embedding: Tensor,
+        detail: Tensor,
+        box_in_view: Tensor,
+        view_in_canvas: Tensor,
+        memory: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Segment boxes; see `BoxDecoder.forward`."""
         return self.model.decode(  # type: ignore[operator, no-any-return]
-            embedding, detail=detail, box_in_view=box_in_view, view_in_canvas=view_in_canvas
+            embedding, detail=detail, box_in_view=box_in_view, view_in_canvas=view_in_canvas, memory=memory
         )
 
 
@@ -235,6 +263,8 @@ def convert(model: nn.Module, spec: ModelSpec) -> tuple[Model, Model]:
             "box_in_view": torch.tensor([[0.2, 0.2, 0.8, 0.8]]).repeat(2, 1),
             "view_in_canvas": torch.tensor([[0.1, 0.1, 0.9, 0.9]]).repeat(2, 1),
         }
+        if spec.memory:
+            inputs["memory"] = torch.rand(2, 2, spec.view_size, spec.view_size)
         decoder_module: nn.Module = _BoxFrameDecoder(model).eval()
         batch = 1
     else:
@@ -292,7 +322,8 @@ def quantize(
     inputs: list[DecoderInputs] = []
     for each, given in zip(prepared, slices, strict=True):
         embedding = np.array(compiled({"canvas": each.canvas[None]})[0])
-        inputs.append({"embedding": embedding, **frame_prompts(each, [given.box], spec).inputs()})
+        frame = frame_prompts(each, [given.box], spec, [given.neighbour])
+        inputs.append({"embedding": embedding, **frame.inputs()})
     small_decoder = nncf.quantize(
         decoder,
         nncf.Dataset(inputs),

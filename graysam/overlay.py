@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from graysam.archives import written_whole
 from graysam.cases import Case
 from graysam.errors import CaseError
+from graysam.files import written_whole
 from graysam.geometry import Box, VolumeBox
 
 MAX_IMAGE_SIDE = 1024
@@ -35,7 +35,7 @@ def write_overlay(path: Path, case: Case, labels: NDArray[np.integer[Any]]) -> N
     encoded, png = cv2.imencode(".png", picture)
     if not encoded:
         raise CaseError(f"{path.name}: OpenCV could not encode a picture of shape {picture.shape}.")
-    with written_whole(path) as temporary:
+    with written_whole(path, CaseError) as temporary:
         temporary.write_bytes(png.tobytes())
 
 

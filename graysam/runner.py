@@ -18,7 +18,6 @@ from typing import Any, Literal, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from graysam.archives import TEMPORARY_SUFFIX, remove_stale_temporaries, written_whole
 from graysam.cases import (
     SUFFIX,
     Case,
@@ -30,6 +29,7 @@ from graysam.cases import (
     write_labels,
 )
 from graysam.errors import CaseError
+from graysam.files import TEMPORARY_SUFFIX, remove_stale_temporaries, written_whole
 from graysam.geometry import Box, VolumeBox
 from graysam.timing import PhaseTimer
 
@@ -259,7 +259,7 @@ def write_report(path: Path, account: RunAccount, facts: Mapping[str, Any]) -> P
     import json  # only here: 10 ms of a start-up that is timed
 
     path = path.with_name(f"{path.stem}{account.part.suffix}{path.suffix}")
-    with written_whole(path) as temporary:
+    with written_whole(path, CaseError) as temporary:
         temporary.write_text(json.dumps({**facts, **account.to_dict()}, indent=1) + "\n", encoding="utf-8")
     return path
 

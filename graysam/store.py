@@ -15,20 +15,24 @@ background; so an empty object is one run, and objects of one slice may overlap.
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal
+from typing import IO, Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from graysam.errors import StoreError
+from graysam.files import remove_stale_temporaries, written_whole
 
 MAGIC = b"GSTORE01"
 HEADER_BYTES = 16
+CHUNK_BYTES = 1 << 24
 Split = Literal["train", "val"]
 
 
@@ -108,20 +112,20 @@ def decode_image(encoded: bytes | memoryview) -> NDArray[np.uint8]:
 
 
 class StoreWriter:
-    """Writes a store; the file takes its name only when it is whole.
+    """Writes a store, whole or not at all. Use as a context manager.
 
-    Use as a context manager. An exception inside leaves nothing behind.
+    The body gathers in a nameless file beside the store, as the index, which is known last, stands before it.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._body_path = path.with_name(path.name + ".body.part")
         self._entries: list[StoreEntry] = []
-        self._body: BinaryIO | None = None
+        self._body: IO[bytes] | None = None
 
     def __enter__(self) -> StoreWriter:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._body = self._body_path.open("wb")
+        remove_stale_temporaries(self._path.parent, [self._path.name])
+        self._body = tempfile.TemporaryFile(dir=self._path.parent)
         return self
 
     def add(
@@ -164,19 +168,16 @@ class StoreWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._body is not None
-        self._body.close()
-        if error is None:
-            self._assemble()
-        self._body_path.unlink()
+        with self._body as body:
+            if error is None:
+                self._assemble(body)
 
-    def _assemble(self) -> None:
+    def _assemble(self, body: IO[bytes]) -> None:
         index = json.dumps({"entries": [asdict(entry) for entry in self._entries]}).encode()
-        part = self._path.with_name(self._path.name + ".part")
-        with part.open("wb") as out, self._body_path.open("rb") as body:
+        body.seek(0)
+        with written_whole(self._path, StoreError) as temporary, temporary.open("xb") as out:
             out.write(MAGIC + len(index).to_bytes(8, "little") + index)
-            while chunk := body.read(1 << 24):
-                out.write(chunk)
-        part.replace(self._path)
+            shutil.copyfileobj(body, out, CHUNK_BYTES)
 
 
 class PackedStore:
@@ -259,14 +260,19 @@ def split_file(path: Path, folder: Path, *, piece_bytes: int) -> list[Path]:
 
 
 def join_files(pieces: Sequence[Path], path: Path) -> None:
-    """Put the pieces of `split_file` together again, in the order of their names."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as out:
+    """Put the pieces of `split_file` together again, in the order of their names, whole or not at all.
+
+    Raises:
+        StoreError: a piece is not there, or the file cannot be written.
+    """
+    for piece in pieces:
+        if not piece.is_file():
+            raise StoreError(f"{piece}: no such piece; copy it again.")
+    with written_whole(path, StoreError) as temporary, temporary.open("xb") as out:
         for piece in sorted(pieces):
             out.write(piece.read_bytes())
-    part.replace(path)
 
 
-def _chunks(source: BinaryIO, size: int) -> Iterator[bytes]:
+def _chunks(source: IO[bytes], size: int) -> Iterator[bytes]:
     while chunk := source.read(size):
         yield chunk

@@ -33,8 +33,9 @@ class DataConfig:
         sampling: "balanced" over modality, data set, patient and slice, or "paper": epochs of `epoch_images` images
             of each modality, and of each data set of volumes, which the paper calls sub-modalities.
         epoch_images: see `sampling`.
-        propagation: share of the boxes on slices of volumes that come from the object on the slice beside it, as a
-            walk through the volume hands them on.
+        volumes: how often a data set of volumes is drawn, relative to the others of its modality.
+        propagation: share of the prompts on slices of volumes that know of the object on a slice beside, as a walk
+            through the volume does: their box comes from there, and models with memory are shown it.
         synthetic: share of the images that are drawn shapes instead of slices.
         superpixels: share of the prompts whose object is a superpixel of the slice instead of a labelled one.
         workers: background processes that make batches; 0 makes them where they are used. The batches are the same.
@@ -49,6 +50,7 @@ class DataConfig:
     augment: Literal["full", "boxes"] = "full"
     sampling: Literal["balanced", "paper"] = "balanced"
     epoch_images: int = 1000
+    volumes: float = 1.0
     propagation: float = 0.0
     synthetic: float = 0.0
     superpixels: float = 0.0
@@ -58,6 +60,8 @@ class DataConfig:
         for name in ("tight", "propagation", "synthetic", "superpixels"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"data.{name}: wanted a share from 0 to 1, got {getattr(self, name)}.")
+        if self.volumes <= 0:
+            raise ConfigError(f"data.volumes: wanted a factor above 0, got {self.volumes}; 1 draws them as the others.")
         if min(self.images_per_batch, self.prompts_per_image, self.epoch_images) < 1 or self.workers < 0:
             raise ConfigError(
                 "data: images_per_batch, prompts_per_image and epoch_images must be at least 1, workers 0."

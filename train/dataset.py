@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -12,18 +12,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graysam.framing import CanvasFrame, frame_prompts
+from graysam.framing import CanvasFrame, Neighbour, frame_prompts
 from graysam.geometry import Box, box_around, resample
+from graysam.machine import usable_cores
 from graysam.models.spec import ModelSpec
 from graysam.preprocessing import prepare_slice
 from graysam.store import PackedStore, Split, StoreEntry, decode_runs
-from train.augment import change_intensity, draw_warp, noisy_box, propagated_box, warp_image, warp_mask
+from train.augment import change_intensity, draw_warp, mistaken_mask, noisy_box, walked_box, warp_image, warp_mask
 from train.config import DataConfig
 from train.sampling import build_sampler, choose_objects, generator_for
 from train.synthetic import superpixel_mask, synthetic_slice
+from train.tracks import Place, Track, link_tracks
 
-SAME_OBJECT_OVERLAP = 0.3
-"""IoU from which an object on the slice beside is taken for the same one."""
+TWO_SLICES_SHARE = 0.2
+"""How often a walk is drawn with a step of two slices, as volumes of half the slices would have it."""
+
+LOST_SHARE = 0.05
+"""How often a walk has lost its object: nothing is known, and the given box is asked for again."""
 
 SAM_LOGITS_PER_CELL = 4
 """SAM's decoder answers on a grid of 4 x 4 logits for each cell of the embedding."""
@@ -65,18 +70,37 @@ class PreparedPrompts:
 
 
 @dataclass(frozen=True)
+class Walk:
+    """An object of a volume, a slice or two before it is asked for.
+
+    Attributes:
+        image: the slice before, (H, W) or (H, W, 3) uint8.
+        mask: (H, W), the object there.
+        middle: (H, W), the object on its middle slice, where the walk began.
+        place: the slice that is asked for, counted from the object's first.
+        length: slices that the object spans.
+    """
+
+    image: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+    middle: NDArray[np.bool_]
+    place: int
+    length: int
+
+
+@dataclass(frozen=True)
 class DrawnImage:
     """A slice with the objects that are asked for.
 
     Attributes:
         image: (H, W) or (H, W, 3) uint8.
         masks: (H, W) each.
-        neighbours: for each object its (H, W) mask on the slice beside, where the box is to come from there.
+        walks: for each object how a walk through its volume comes upon it, or None for a box of its own.
     """
 
     image: NDArray[np.uint8]
     masks: tuple[NDArray[np.bool_], ...]
-    neighbours: tuple[NDArray[np.bool_] | None, ...]
+    walks: tuple[Walk | None, ...]
 
 
 class SliceMemory:
@@ -88,12 +112,14 @@ class SliceMemory:
     def __init__(self, store: PackedStore, split: Split) -> None:
         self.entries: list[StoreEntry] = [entry for entry in store.entries if entry.split == split]
         # OpenCV decodes without holding the interpreter, so threads use all cores.
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        with ThreadPoolExecutor(usable_cores()) as pool:
             self._images = list(pool.map(store.image, self.entries))
         self._runs = [store.object_runs(entry) for entry in self.entries]
-        self._by_place: dict[tuple[str, str, int], int] = {
-            (entry.dataset, entry.case, entry.z): number for number, entry in enumerate(self.entries) if entry.z >= 0
-        }
+        self._slices_of: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for number, entry in sorted(enumerate(self.entries), key=lambda each: each[1].z):
+            if entry.z >= 0:
+                self._slices_of[entry.dataset, entry.case].append(number)
+        self._tracks: dict[tuple[str, str], dict[Place, Track]] = {}
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -111,17 +137,30 @@ class SliceMemory:
         size_hw = self.entries[number].size_hw
         return [decode_runs(self._runs[number][each], size_hw) for each in objects]
 
-    def mask_beside(self, number: int, mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_] | None:
-        """Give an object's mask on the slice before or after; None for images and where it ends."""
+    def track(self, number: int, item: int) -> Track:
+        """Follow an object through its volume; an object of an image is a track of one place."""
         entry = self.entries[number]
-        step = 1 if rng.random() < 0.5 else -1
-        beside = self._by_place.get((entry.dataset, entry.case, entry.z + step)) if entry.z >= 0 else None
-        if beside is None or self.entries[beside].size_hw != entry.size_hw:
+        if entry.z < 0:
+            return (Place(number, item),)
+        volume = entry.dataset, entry.case
+        if volume not in self._tracks:
+            slices = [
+                (self.entries[each].z, each, self.masks(each, range(self.object_count(each))))
+                for each in self._slices_of[volume]
+            ]
+            self._tracks[volume] = link_tracks(slices)
+        return self._tracks[volume][Place(number, item)]
+
+    def walk(self, number: int, item: int, rng: np.random.Generator) -> Walk | None:
+        """Draw how a walk comes upon an object from its middle slice; None on that slice itself, and for images."""
+        track = self.track(number, item)
+        place, middle = track.index(Place(number, item)), (len(track) - 1) // 2
+        step = min(2 if rng.random() < TWO_SLICES_SHARE else 1, abs(place - middle))
+        if not step:
             return None
-        candidates = self.masks(beside, range(self.object_count(beside)))
-        overlaps = [float((mask & each).sum() / max(1, (mask | each).sum())) for each in candidates]
-        best = int(np.argmax(overlaps))
-        return candidates[best] if overlaps[best] >= SAME_OBJECT_OVERLAP else None
+        before, start = track[place - step if place > middle else place + step], track[middle]
+        mask, middle_mask = self.masks(before.entry, [before.item])[0], self.masks(start.entry, [start.item])[0]
+        return Walk(self.image(before.entry), mask, middle_mask, place, len(track))
 
 
 class BatchSource:
@@ -154,11 +193,21 @@ class BatchSource:
         if self._config.augment == "full":
             drawn = _augmented(drawn, rng)
         scale = self._spec.canvas / max(drawn.image.shape[:2])
-        boxes = []
-        for mask, neighbour in zip(drawn.masks, drawn.neighbours, strict=True):
-            handed_on = None if neighbour is None else propagated_box(neighbour, canvas_scale=scale, rng=rng)
-            boxes.append(handed_on or self._noisy_box(mask, scale, rng))
-        return prepare_prompts(drawn.image, drawn.masks, boxes, self._spec)
+        asked = [self._ask(mask, walk, scale, rng) for mask, walk in zip(drawn.masks, drawn.walks, strict=True)]
+        boxes, neighbours = [box for box, _ in asked], [neighbour for _, neighbour in asked]
+        return prepare_prompts(drawn.image, drawn.masks, boxes, self._spec, neighbours)
+
+    def _ask(
+        self, mask: NDArray[np.bool_], walk: Walk | None, scale: float, rng: np.random.Generator
+    ) -> tuple[Box, Neighbour | None]:
+        """Draw the box that asks for an object, and what is known from the slice before."""
+        if walk is None:
+            return self._noisy_box(mask, scale, rng), None
+        if walk.middle.any() and rng.random() < LOST_SHARE:
+            return self._noisy_box(walk.middle, scale, rng), None
+        found = mistaken_mask(walk.mask, rng)
+        box = walked_box(found, walk.middle, place=walk.place, length=walk.length, canvas_scale=scale, rng=rng)
+        return (self._noisy_box(mask, scale, rng), None) if box is None else (box, Neighbour(walk.image, found))
 
     def _noisy_box(self, mask: NDArray[np.bool_], scale: float, rng: np.random.Generator) -> Box:
         tight = box_around(mask)
@@ -175,14 +224,14 @@ class BatchSource:
         image = self._memory.image(entry)
         objects = choose_objects(self._memory.object_count(entry), wanted, rng)
         masks = self._memory.masks(entry, objects)
-        neighbours: list[NDArray[np.bool_] | None] = [None] * wanted
+        walks: list[Walk | None] = [None] * wanted
         for place, mask in enumerate(masks):
             if config.superpixels and rng.random() < config.superpixels:
                 found = superpixel_mask(image, rng)
                 masks[place] = mask if found is None else found
             elif config.propagation and rng.random() < config.propagation:
-                neighbours[place] = self._memory.mask_beside(entry, mask, rng)
-        return DrawnImage(image, tuple(masks), tuple(neighbours))
+                walks[place] = self._memory.walk(entry, objects[place], rng)
+        return DrawnImage(image, tuple(masks), tuple(walks))
 
 
 def _augmented(drawn: DrawnImage, rng: np.random.Generator) -> DrawnImage:
@@ -193,17 +242,36 @@ def _augmented(drawn: DrawnImage, rng: np.random.Generator) -> DrawnImage:
         drawn = DrawnImage(
             warp_image(drawn.image, matrix),
             tuple(warp_mask(mask, matrix) for mask in drawn.masks),
-            tuple(None if mask is None else warp_mask(mask, matrix) for mask in drawn.neighbours),
+            tuple(None if walk is None else _warped(walk, matrix) for walk in drawn.walks),
         )
-    return replace(drawn, image=change_intensity(drawn.image, rng))
+    seed = int(rng.integers(1 << 32))  # the slice before gets the same tone
+
+    def changed(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return change_intensity(image, np.random.default_rng(seed))
+
+    walks = tuple(None if walk is None else replace(walk, image=changed(walk.image)) for walk in drawn.walks)
+    return replace(drawn, image=changed(drawn.image), walks=walks)
+
+
+def _warped(walk: Walk, matrix: NDArray[np.float64]) -> Walk:
+    return replace(
+        walk,
+        image=warp_image(walk.image, matrix),
+        mask=warp_mask(walk.mask, matrix),
+        middle=warp_mask(walk.middle, matrix),
+    )
 
 
 def prepare_prompts(
-    image: NDArray[np.uint8], masks: Sequence[NDArray[np.bool_]], boxes: Sequence[Box], spec: ModelSpec
+    image: NDArray[np.uint8],
+    masks: Sequence[NDArray[np.bool_]],
+    boxes: Sequence[Box],
+    spec: ModelSpec,
+    neighbours: Sequence[Neighbour | None] | None = None,
 ) -> PreparedPrompts:
-    """Bring an image, its boxes and their masks into the frames that the model works in."""
+    """Bring an image, its boxes, their masks and what is known from the slice before into the model's frames."""
     prepared = prepare_slice(image, spec)
-    frame = frame_prompts(prepared, boxes, spec)
+    frame = frame_prompts(prepared, boxes, spec, neighbours)
     if isinstance(frame, CanvasFrame):
         fit, cells = prepared.fit, SAM_LOGITS_PER_CELL * spec.neck_size
         padded = [fit.pad(fit.to_content(mask.astype(np.float32))) for mask in masks]

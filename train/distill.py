@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from graysam.errors import GraySamError
+from graysam.files import written_whole
 from graysam.models.checkpoint import load_model
 from graysam.models.segmenter import build_model
 from graysam.models.spec import SPECS, ModelSpec
@@ -94,7 +95,8 @@ def store_embeddings(
         values[number] = _embed(teacher, spec, memory.image(number), device)
         if (number + 1) % REPORT_EVERY_SLICES == 0 or number + 1 == len(memory):
             values.flush()
-            _write_json(facts_path, {**origin, "shape": list(shape), "done": number + 1})
+            with written_whole(facts_path) as temporary:
+                temporary.write_text(json.dumps({**origin, "shape": list(shape), "done": number + 1}) + "\n")
             logger.info("embedded %d of %d slices", number + 1, len(memory))
     return StoredEmbeddings(values, spec.name)
 
@@ -104,12 +106,6 @@ def _embed(teacher: nn.Module, spec: ModelSpec, image: NDArray[np.uint8], device
     canvas = torch.from_numpy(prepare_slice(image, spec).canvas)[None].to(device)
     embedding: Tensor = teacher.encode(canvas)[0]  # type: ignore[operator]
     return embedding.float().cpu().numpy().astype(np.float16)
-
-
-def _write_json(path: Path, values: dict[str, object]) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(values) + "\n")
-    part.replace(path)
 
 
 class Distiller:

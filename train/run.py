@@ -18,21 +18,15 @@ from pathlib import Path
 from types import FrameType
 
 import torch
-from torch import Tensor, distributed
+from torch import distributed
 from tqdm.auto import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from graysam.store import open_store
 from train.config import read_config
+from train.initial import read_weights
 from train.run_folder import write_provenance
 from train.trainer import Terms, Trainer
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read the weights of a best.pt, a last.pt or a shipped model.pt to start from, the averaged ones first."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    weights = state.get("average", state["model"])
-    return {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
 
 
 def train(trainer: Trainer, session_seconds: float) -> None:

@@ -17,17 +17,20 @@ import cv2
 import numpy as np
 import torch
 
+from graysam.files import remove_stale_temporaries, written_whole
 from graysam.store import HEADER_BYTES
 from train.config import RunConfig
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+OWN_FILES = ("best.pt", "last.pt", "log.csv", "run.json", "validation.csv")
+"""What a session replaces again and again."""
 
 
 def write_atomically(path: Path, state: Mapping[str, Any]) -> None:
-    """Save with torch under a temporary name, then rename: the old file stays until the new one is whole."""
-    part = path.with_name(path.name + ".part")
-    torch.save(dict(state), part)
-    part.replace(path)
+    """Save with torch; the old file stays until the new one is whole."""
+    # A stream, as torch writes the name of a path into the file.
+    with written_whole(path) as temporary, temporary.open("xb") as stream:
+        torch.save(dict(state), stream)
 
 
 def append_row(path: Path, row: Mapping[str, Any]) -> None:
@@ -58,13 +61,16 @@ def forget_rows_after(path: Path, step: int) -> None:
     text = path.read_text()
     whole = "".join(text.splitlines(keepends=True)[: 1 + len(kept)])
     if whole != text:
-        part = path.with_name(path.name + ".part")
-        part.write_text(whole)
-        part.replace(path)
+        with written_whole(path) as temporary:
+            temporary.write_text(whole)
 
 
 def write_provenance(folder: Path, config: RunConfig, store: Path) -> None:
-    """Write config.json, and add this session to run.json: commit, seed, versions, machine, hash of the index."""
+    """Write config.json, and add this session to run.json: commit, seed, versions, machine, hash of the index.
+
+    What a killed session was just writing is cleared away; so only the process that writes to the folder may call.
+    """
+    remove_stale_temporaries(folder, OWN_FILES)
     (folder / "config.json").write_text(json.dumps(config.to_dict(), indent=1) + "\n")
     path = folder / "run.json"
     sessions = json.loads(path.read_text())["sessions"] if path.exists() else []
@@ -87,9 +93,8 @@ def write_provenance(folder: Path, config: RunConfig, store: Path) -> None:
             "arguments": sys.argv[1:],
         }
     )
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps({"sessions": sessions}, indent=1) + "\n")
-    part.replace(path)
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps({"sessions": sessions}, indent=1) + "\n")
 
 
 def commit_of(repository: Path) -> str:

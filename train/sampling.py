@@ -37,14 +37,21 @@ def build_sampler(entries: Sequence[StoreEntry], config: DataConfig, *, seed: in
     """Give the sampler that a config asks for."""
     if config.sampling == "paper":
         return EpochSampler(entries, images_per_stratum=config.epoch_images, seed=seed)
-    return BalancedSampler(entries, config.modality_weights)
+    return BalancedSampler(entries, config.modality_weights, volumes=config.volumes)
 
 
 class BalancedSampler:
     """Draws modality evenly or by given weights, data set by the root of its patients, patient evenly, slice evenly."""
 
-    def __init__(self, entries: Sequence[StoreEntry], modality_weights: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        entries: Sequence[StoreEntry],
+        modality_weights: Mapping[str, float] | None = None,
+        *,
+        volumes: float = 1.0,
+    ) -> None:
         tree: dict[str, dict[str, dict[str, list[int]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+        of_volumes = {entry.dataset for entry in entries if entry.z >= 0}
         for number, entry in enumerate(entries):
             tree[entry.modality][entry.dataset][entry.group].append(number)
         self._modalities = [
@@ -56,6 +63,7 @@ class BalancedSampler:
         self._dataset_weights = []
         for datasets in self._modalities:
             roots = np.sqrt([len(groups) for _, groups in datasets])
+            roots = roots * [volumes if dataset in of_volumes else 1.0 for dataset, _ in datasets]
             self._dataset_weights.append(roots / roots.sum())
 
     def draw(self, number: int, rng: np.random.Generator) -> int:

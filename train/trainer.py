@@ -23,6 +23,7 @@ from train.answer import network_answer
 from train.average import WeightAverage
 from train.config import RunConfig
 from train.dataset import Batch, BatchSource, SliceMemory
+from train.initial import fitted_weights
 from train.loader import batches_from
 from train.losses import prompt_loss
 from train.parallel import Processes
@@ -58,7 +59,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         model = build_model(config.model).to(device)
         if initial is not None:
-            model.load_state_dict(initial)
+            model.load_state_dict(fitted_weights(initial, model))
         apply_tuning(model, config.tuning)
         self.model: nn.Module = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.forward = torch.compile(prompted_forward) if config.compile else prompted_forward

@@ -6,14 +6,13 @@ Nothing here imports a back end; what is installed is looked up without loading 
 from __future__ import annotations
 
 import importlib.util
-import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, get_args
 
 from graysam.engines.protocol import EngineName, Precision
 from graysam.errors import EngineError
+from graysam.machine import CGROUP_ROOT, PROC, allowed_cpus, usable_cores
 
 INT8_FLAGS: Final = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 """Without one of these int8 products saturate and are slower than fp32 (design.md, "What was measured")."""
@@ -63,7 +62,7 @@ class EngineChoice:
     precision: Precision
 
 
-def read_cpu_facts(proc: Path = Path("/proc"), cgroup_root: Path = Path("/sys/fs/cgroup")) -> CpuFacts:
+def read_cpu_facts(proc: Path = PROC, cgroup_root: Path = CGROUP_ROOT) -> CpuFacts:
     """Look at the CPU, this process's affinity and its cgroup's quota.
 
     Threads are the physical cores among the CPUs that the process may use (two threads on one core only get in each
@@ -73,13 +72,9 @@ def read_cpu_facts(proc: Path = Path("/proc"), cgroup_root: Path = Path("/sys/fs
         text = (proc / "cpuinfo").read_text(errors="replace")
     except OSError:
         text = ""
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-    flags, model, cores = _parse_cpuinfo(text, allowed)
-    threads = cores or len(allowed)
-    quota = cpu_quota(proc, cgroup_root)
-    if quota is not None:
-        threads = min(threads, math.ceil(quota))
-    return CpuFacts(flags, model, max(1, threads))
+    flags, model, cores = _parse_cpuinfo(text, allowed_cpus())
+    usable = usable_cores(proc, cgroup_root)
+    return CpuFacts(flags, model, min(cores or usable, usable))
 
 
 def _parse_cpuinfo(text: str, allowed: set[int]) -> tuple[frozenset[str], str, int]:
@@ -94,51 +89,6 @@ def _parse_cpuinfo(text: str, allowed: set[int]) -> tuple[frozenset[str], str, i
         if "core id" in facts and int(facts.get("processor", -1)) in allowed:
             cores.add((facts.get("physical id", "0"), facts["core id"]))
     return flags, model, len(cores)
-
-
-def cpu_quota(proc: Path = Path("/proc"), cgroup_root: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """Give how many CPUs' worth of time the process's cgroup may use, None without a limit.
-
-    Knows version 2 (cpu.max) and version 1 (cpu.cfs_quota_us), and takes the smallest limit on the way up to the root:
-    a container sees its own group as the root, a batch job on a cluster does not.
-    """
-    quotas = []
-    for folder in _cgroup_folders(proc, cgroup_root):
-        quota = _quota_of(folder)
-        if quota is not None:
-            quotas.append(quota)
-    return min(quotas, default=None)
-
-
-def _cgroup_folders(proc: Path, cgroup_root: Path) -> list[Path]:
-    """Give the folders of the process's group and of those above it, both versions; some may not exist."""
-    try:
-        lines = (proc / "self" / "cgroup").read_text().splitlines()
-    except OSError:
-        lines = []
-    folders = [cgroup_root, cgroup_root / "cpu", cgroup_root / "cpu,cpuacct"]
-    for line in lines:
-        _, controllers, group = (*line.split(":", 2), "", "")[:3]
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        roots = [cgroup_root] if not controllers else [cgroup_root / "cpu", cgroup_root / controllers]
-        parts = [part for part in group.split("/") if part not in ("", "..")]
-        folders += [root.joinpath(*parts[:depth]) for root in roots for depth in range(1, len(parts) + 1)]
-    return folders
-
-
-def _quota_of(folder: Path) -> float | None:
-    try:
-        if (folder / "cpu.max").is_file():
-            quota, period = (folder / "cpu.max").read_text().split()[:2]
-        else:
-            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
-            period = (folder / "cpu.cfs_period_us").read_text().strip()
-        if quota in ("max", "-1") or float(period) <= 0:
-            return None
-        return float(quota) / float(period)
-    except (OSError, ValueError):  # no such group, or a form that no known kernel writes: no limit that we know of
-        return None
 
 
 def choose_engine(weights: Path, engine: str, precision: str, facts: CpuFacts) -> EngineChoice:

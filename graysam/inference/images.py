@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from graysam.cases import label_dtype
 from graysam.engines.protocol import Engine, FloatArray
-from graysam.framing import Window, frame_prompts
+from graysam.framing import Neighbour, Window, frame_prompts
 from graysam.geometry import Box
 from graysam.preprocessing import PreparedSlice, prepare_slice
 
@@ -62,11 +62,20 @@ def segment_slice(
 
 
 def answer_boxes(
-    engine: Engine, prepared: PreparedSlice, embedding: FloatArray, boxes: Sequence[Box]
+    engine: Engine,
+    prepared: PreparedSlice,
+    embedding: FloatArray,
+    boxes: Sequence[Box],
+    neighbours: Sequence[Neighbour | None] | None = None,
 ) -> Iterator[BoxAnswer]:
-    """Decode boxes of one slice and bring each answer back to original pixels, in the order of the boxes."""
+    """Decode boxes of one slice and bring each answer back to original pixels, in the order of the boxes.
+
+    neighbours: of a volume, for each box what was found on the slice beside.
+    """
     for start in range(0, len(boxes), BOXES_AT_ONCE):
-        frame = frame_prompts(prepared, boxes[start : start + BOXES_AT_ONCE], engine.spec)
+        together = slice(start, start + BOXES_AT_ONCE)
+        known = None if neighbours is None else neighbours[together]
+        frame = frame_prompts(prepared, boxes[together], engine.spec, known)
         logits, _ = engine.decode(embedding, frame.inputs())
         for place, grid in enumerate(logits):
             window, values = frame.to_original(place, grid)

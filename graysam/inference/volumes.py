@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from graysam.cases import label_dtype
 from graysam.engines.protocol import Engine, FloatArray
 from graysam.enhancement import stack_neighbours
+from graysam.framing import Neighbour, Window
 from graysam.geometry import Box, VolumeBox, box_around
-from graysam.inference.images import BoxAnswer, Labels, Overlap, answer_boxes, paint
+from graysam.inference.images import BOXES_AT_ONCE, Labels, Overlap, answer_boxes, paint
 from graysam.preprocessing import PreparedSlice, prepare_slice
 
 # 384 MB: 1,500 slices of the default model (0.25 MB each), about 90 of SAM's (4.2 MB each).
@@ -94,7 +95,7 @@ def segment_volume(
     """
     labels: Labels = np.zeros(volume.shape[:3], label_dtype(len(boxes)))
     slices = _Slices(engine, volume, kept_bytes)
-    next_boxes = _NextBoxes(boxes, size_hw=(volume.shape[1], volume.shape[2]))
+    walks = _Walks(boxes, size_hw=(volume.shape[1], volume.shape[2]))
     best_logits: dict[int, NDArray[np.float16]] = {}
     for step in plan_sweeps(boxes):
         best = None
@@ -104,46 +105,67 @@ def segment_volume(
             if not step.last_visit:
                 best_logits[step.z] = best
         prepared, embedding = slices.get(step)
-        asked = [next_boxes.get(index, step) for index in step.objects]
-        for answer in answer_boxes(engine, prepared, embedding, asked):
-            index = step.objects[answer.index]
-            mask = paint(labels[step.z], answer, label=index + 1, best=best)
-            next_boxes.follow(index, step, answer, mask)
+        for start in range(0, len(step.objects), BOXES_AT_ONCE):
+            indices = step.objects[start : start + BOXES_AT_ONCE]
+            known = [walks.known(index, step, slices.image) for index in indices]
+            asked = [walks.box(index, step, beside) for index, beside in zip(indices, known, strict=True)]
+            for answer in answer_boxes(engine, prepared, embedding, asked, known):
+                index = indices[answer.index]
+                mask = paint(labels[step.z], answer, label=index + 1, best=best)
+                walks.follow(index, step, answer.window, mask)
     return labels
 
 
-class _NextBoxes:
-    """Where each object is looked for next, in either direction."""
+@dataclass(frozen=True)
+class _Found:
+    """An object on one slice: its mask within a window of it."""
+
+    z: int
+    window: Window
+    mask: NDArray[np.bool_]
+
+
+class _Walks:
+    """Where each object was found last, in either direction, and where it is looked for next.
+
+    Kept is, of each object with a slice ahead, the part of its mask that was decoded.
+    """
 
     def __init__(self, boxes: Sequence[VolumeBox], *, size_hw: tuple[int, int]) -> None:
         self._given = boxes
         self._middles = [next(walk_from_middle(box.z_min, box.z_max))[0] for box in boxes]
         self._size_hw = size_hw
-        self._found: dict[tuple[int, bool], Box] = {}
+        self._found: dict[tuple[int, bool], _Found] = {}
 
-    def get(self, index: int, step: Step) -> Box:
-        """Give the box to ask for: the given one at the start and for a lost object."""
+    def known(self, index: int, step: Step, image_at: Callable[[int], NDArray[np.generic]]) -> Neighbour | None:
+        """Give what was found on the slice before; None at the start and for a lost object."""
+        if step.z == self._middles[index]:
+            return None
+        found = self._found.pop((index, step.upwards), None)
+        if found is None:
+            return None
+        mask = np.zeros(self._size_hw, bool)
+        mask[found.window] = found.mask
+        return Neighbour(image_at(found.z), mask)
+
+    def box(self, index: int, step: Step, known: Neighbour | None) -> Box:
+        """Give the box to ask for: the given one where nothing is known."""
         given = self._given[index]
-        if step.z == self._middles[index] or (index, step.upwards) not in self._found:
+        found = None if known is None else box_around(known.mask)
+        if found is None:
             return given.box
-        found = self._found.pop((index, step.upwards))
         return expected_box(found, given.cross_section(step.z)).within(self._size_hw)
 
-    def follow(self, index: int, step: Step, answer: BoxAnswer, mask: NDArray[np.bool_]) -> None:
-        """Note where an object was found on this slice; `mask` covers the answer's window."""
-        found = box_around(mask)
-        if found is None:
+    def follow(self, index: int, step: Step, window: Window, mask: NDArray[np.bool_]) -> None:
+        """Note where an object was found on a slice, for the slices beyond; `mask` covers the window."""
+        if not mask.any():
             return
-        rows, columns = answer.window
-        in_slice = Box(
-            found.x_min + columns.start,
-            found.y_min + rows.start,
-            found.x_max + columns.start,
-            found.y_max + rows.start,
-        )
-        self._found[index, step.upwards] = in_slice
-        if step.z == self._middles[index]:
-            self._found[index, False] = in_slice
+        found, given = _Found(step.z, window, mask), self._given[index]
+        is_middle = step.z == self._middles[index]
+        if (step.upwards or is_middle) and step.z < given.z_max:
+            self._found[index, True] = found
+        if (not step.upwards or is_middle) and step.z > given.z_min:
+            self._found[index, False] = found
 
 
 def expected_box(found: Box, cross_section: Box) -> Box:
@@ -175,8 +197,8 @@ class _Slices:
         if step.z in self._kept:
             prepared, embedding = self._kept.pop(step.z)
             self._room += embedding.nbytes
-            return replace(prepared, image=self._image(step.z)), embedding
-        prepared = prepare_slice(self._image(step.z), self._engine.spec)
+            return replace(prepared, image=self.image(step.z)), embedding
+        prepared = prepare_slice(self.image(step.z), self._engine.spec)
         embedding = self._engine.encode(prepared.canvas)
         if not step.last_visit and embedding.nbytes <= self._room:
             # Pixels are cut out of the volume again when needed; a canvas is not needed again.
@@ -185,7 +207,7 @@ class _Slices:
             self._room -= embedding.nbytes
         return prepared, embedding
 
-    def _image(self, z: int) -> NDArray[np.generic]:
+    def image(self, z: int) -> NDArray[np.generic]:
         """Give slice z as `prepare_slice` keeps it: (H, W), or with its neighbours as (H, W, 3)."""
         adjacent = self._engine.spec.channels == "adjacent"
         image = stack_neighbours(self._volume, z) if adjacent else self._volume[z]

@@ -17,6 +17,9 @@ from graysam.models.spec import ModelSpec
 
 IMAGE_MAPS = 4  # red, green, blue, and gray in units of its own spread within the view
 GEOMETRY_MAPS = 6
+ELLIPSE_EDGE = 20.0  # makes an ellipse map the logits of a mask with a sharp edge
+MEMORY_MAPS = 2  # the object on the slice beside, and by how much that slice is brighter
+LEAST_SPREAD = 0.02  # of gray within a view, so that noise on a plain ground is not blown up
 
 
 def sample_embedding(embedding: Tensor, view_in_canvas: Tensor, cells: int) -> Tensor:
@@ -80,15 +83,41 @@ def geometry_maps(box_in_view: Tensor, view_in_canvas: Tensor, cells: int) -> Te
     return torch.stack([each.expand(shape) for each in maps], dim=1)
 
 
-def image_maps(detail: Tensor) -> Tensor:
+def image_maps(detail: Tensor, memory: Tensor | None) -> Tensor:
     """Give (N, 4, G, G): colour, centred, and gray less its mean in units of its spread within the view.
 
-    The fourth map makes an organ that differs by a few gray levels as visible as one that differs by a hundred.
+    The fourth map makes an organ that differs by a few gray levels as visible as one that differs by a hundred. With
+    memory two more follow: where the object was found, and the difference in brightness, in the same units.
     """
     gray = detail.mean(dim=1, keepdim=True)
     centred = gray - gray.mean(dim=(2, 3), keepdim=True)
-    spread = (centred * centred).mean(dim=(2, 3), keepdim=True).sqrt()
-    return torch.cat([detail - 0.5, centred / (spread + 0.02)], dim=1)
+    spread = (centred * centred).mean(dim=(2, 3), keepdim=True).sqrt() + LEAST_SPREAD
+    maps = [detail - 0.5, centred / spread]
+    if memory is not None:
+        maps += [memory[:, 0:1], memory[:, 1:2] / spread]
+    return torch.cat(maps, dim=1)
+
+
+class EllipseGate(nn.Module):
+    """Decides for each box whether the object is the ellipse in it.
+
+    Some references are ellipses by their making: optic discs, heads of fetuses. A decoder finds their edge to a pixel
+    or two; to know that the box says it better is a matter of one number, not of every cell's.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.to_trust = nn.Sequential(nn.Linear(features + 1, 64), nn.ReLU(), nn.Linear(64, 1))
+        self.steepness = nn.Parameter(torch.tensor(20.0))
+        nn.init.constant_(self.to_trust[2].bias, 4.0)  # type: ignore[arg-type]
+
+    def forward(self, features: Tensor, logits: Tensor, ellipse: Tensor) -> Tensor:
+        """Blend logits (N, G, G) with an ellipse map (N, G, G), by pooled features (N, C) and by how far both agree."""
+        found, given = torch.sigmoid(logits), torch.sigmoid(ELLIPSE_EDGE * ellipse)
+        shared = 2 * (found * given).sum(dim=(1, 2)) / (found + given).sum(dim=(1, 2))
+        disagreement = (20 * (1 - shared.detach()))[:, None]  # 1 for a DSC of 0.95
+        trust = torch.sigmoid(self.to_trust(torch.cat([features, disagreement], dim=1)))[:, :, None]
+        return trust * logits + (1 - trust) * self.steepness * ellipse
 
 
 class BoxDecoder(nn.Module):
@@ -98,7 +127,8 @@ class BoxDecoder(nn.Module):
         super().__init__()
         fine, middle, coarse, deepest = spec.decoder_widths
         self.cells = spec.view_size
-        self.stem = ConvUnit(4 * IMAGE_MAPS + GEOMETRY_MAPS, fine)
+        seen = IMAGE_MAPS + (MEMORY_MAPS if spec.memory else 0)
+        self.stem = ConvUnit(4 * seen + GEOMETRY_MAPS, fine)
         self.down_2 = ResidualUnit(fine)
         self.to_4 = ConvUnit(fine, middle, stride=2)
         self.context_4 = conv_norm(spec.embedding_width, middle, kernel=1)
@@ -117,12 +147,18 @@ class BoxDecoder(nn.Module):
         self.to_logits = nn.Conv2d(fine, 4, 3, padding=1)
         self.ellipse_weight = nn.Parameter(torch.tensor(2.0))
         self.to_iou = nn.Sequential(nn.Linear(deepest, 64), nn.ReLU(), nn.Linear(64, 1))
+        self.ellipse_gate = EllipseGate(deepest) if spec.ellipse_gate else None
         # The untrained decoder answers with the ellipse in the box: the best guess without looking.
         nn.init.normal_(self.to_logits.weight, std=1e-3)
         nn.init.zeros_(self.to_logits.bias)  # type: ignore[arg-type]
 
     def forward(
-        self, embedding: Tensor, detail: Tensor, box_in_view: Tensor, view_in_canvas: Tensor
+        self,
+        embedding: Tensor,
+        detail: Tensor,
+        box_in_view: Tensor,
+        view_in_canvas: Tensor,
+        memory: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Segment N boxes.
 
@@ -131,22 +167,29 @@ class BoxDecoder(nn.Module):
             detail: (N, 3, G, G) in [0, 1].
             box_in_view: (N, 4) edges x, y, x, y as shares of the view.
             view_in_canvas: (N, 4) edges x, y, x, y as shares of the canvas.
+            memory: (N, 2, G, G), see `framing.view_memory`; wanted by a spec with memory, and by no other.
 
         Returns:
             logits (N, G, G), above 0 where the object is; predicted IoU (N,) in [0, 1].
         """
         # Each 2x2 block of the view becomes channels of one cell: no detail is lost, no layer works on the full grid.
-        image = functional.pixel_unshuffle(image_maps(detail), 2)
+        image = functional.pixel_unshuffle(image_maps(detail, memory), 2)
         geometry = geometry_maps(box_in_view, view_in_canvas, self.cells // 2)
-        maps = torch.cat([image, geometry], dim=1).contiguous(memory_format=torch.channels_last)
+        # Memory comes last: the weights of a model without it then only have to be continued with zeros.
+        parts = [image[:, : 4 * IMAGE_MAPS], geometry, image[:, 4 * IMAGE_MAPS :]]
+        maps = torch.cat(parts if memory is not None else parts[:2], dim=1)
+        maps = maps.contiguous(memory_format=torch.channels_last)
         at_2 = self.down_2(self.stem(maps))
         context = sample_embedding(embedding, view_in_canvas, self.cells // 4)
         at_4 = self.down_4(self.to_4(at_2) + self.context_4(context))
         at_8 = self.down_8(self.to_8(at_4))
         at_16 = self.down_16(self.to_16(at_8))
-        iou = torch.sigmoid(self.to_iou(at_16.mean(dim=(2, 3))))[:, 0]
+        pooled = at_16.mean(dim=(2, 3))
+        iou = torch.sigmoid(self.to_iou(pooled))[:, 0]
         merged = self.merge_8(functional.relu(at_8 + upsample(self.up_8(at_16))))
         merged = self.merge_4(functional.relu(at_4 + upsample(self.up_4(merged))))
         merged = self.merge_2(functional.relu(at_2 + upsample(self.up_2(merged))))
         logits = functional.pixel_shuffle(self.to_logits(self.finest(merged)), 2)[:, 0]
-        return logits + self.ellipse_weight * ellipse_map(box_in_view, self.cells), iou
+        ellipse = ellipse_map(box_in_view, self.cells)
+        logits = logits + self.ellipse_weight * ellipse
+        return (logits if self.ellipse_gate is None else self.ellipse_gate(pooled, logits, ellipse)), iou

@@ -6,7 +6,6 @@ missing, unexpected, misshapen or not finite is said in the error.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from graysam.errors import CheckpointError
+from graysam.files import written_whole
 from graysam.models.segmenter import build_model
 from graysam.models.spec import ModelSpec
 
@@ -181,17 +181,9 @@ def save_checkpoint(
     state = _strip_prefixes({key: value.detach().cpu() for key, value in model.state_dict().items()})
     if half:
         state = {key: _halve(key, value) for key, value in state.items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        torch.save({"model": state, "spec": spec.to_dict(), "extra": extra}, temporary)
-        temporary.replace(path)
-    except (
-        OSError,
-        RuntimeError,
-    ) as cause:  # torch reports a missing folder or a full disk as a RuntimeError
-        raise CheckpointError(f"{path}: cannot be written ({cause}).") from cause
-    finally:
-        temporary.unlink(missing_ok=True)
+    # A stream, as torch writes the name of a path into the file, and a full disk is then an OSError.
+    with written_whole(path, CheckpointError) as temporary, temporary.open("xb") as stream:
+        torch.save({"model": state, "spec": spec.to_dict(), "extra": extra}, stream)
 
 
 def _unwrap(content: object, path: Path) -> dict[str, Tensor]:

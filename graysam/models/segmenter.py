@@ -29,10 +29,16 @@ class BoxFrameSegmenter(nn.Module):
         return self.encoder(canvas)  # type: ignore[no-any-return]
 
     def decode(
-        self, embedding: Tensor, *, detail: Tensor, box_in_view: Tensor, view_in_canvas: Tensor
+        self,
+        embedding: Tensor,
+        *,
+        detail: Tensor,
+        box_in_view: Tensor,
+        view_in_canvas: Tensor,
+        memory: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Segment N boxes of one image, or of N embeddings; see `BoxDecoder.forward`."""
-        logits, iou = self.decoder(embedding, detail, box_in_view, view_in_canvas)
+        logits, iou = self.decoder(embedding, detail, box_in_view, view_in_canvas, memory)
         return logits, iou
 
 

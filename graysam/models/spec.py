@@ -28,6 +28,8 @@ class ModelSpec:
         embedding_width: channels of the embedding.
         view_size: side of the grid on which a box-frame decoder sees the enlarged box.
         decoder_widths: channels of a box-frame decoder at view_size / 2, / 4, / 8, / 16.
+        memory: a box-frame decoder is also shown the slice beside in a volume, and the object found there.
+        ellipse_gate: a box-frame decoder may answer with the ellipse in the box instead of its own contour.
     """
 
     name: str
@@ -40,6 +42,8 @@ class ModelSpec:
     embedding_width: int = 64
     view_size: int = 128
     decoder_widths: tuple[int, ...] = (32, 64, 128, 192)
+    memory: bool = False
+    ellipse_gate: bool = False
 
     def __post_init__(self) -> None:
         for field, kinds in (("encoder", EncoderKind), ("decoder", DecoderKind), ("channels", ChannelPreset)):
@@ -51,6 +55,10 @@ class ModelSpec:
             raise CheckpointError(
                 f"spec {self.name!r}: canvas {self.canvas} must be a multiple of 32 "
                 f"and view_size {self.view_size} a multiple of 16."
+            )
+        if (self.memory or self.ellipse_gate) and self.decoder != "box_frame":
+            raise CheckpointError(
+                f"spec {self.name!r}: memory and ellipse_gate want the decoder 'box_frame', got {self.decoder!r}."
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -86,7 +94,7 @@ class ModelSpec:
         return cls.from_dict(json.loads(text))
 
 
-GRAYSAM = ModelSpec(name="graysam")
+GRAYSAM = ModelSpec(name="graysam", memory=True, ellipse_gate=True)
 L0 = ModelSpec(name="l0", encoder="efficientvit_l0", decoder="sam", channels="paper", neck_size=64, embedding_width=256)
 L0_LEAN = ModelSpec(
     name="l0-lean",

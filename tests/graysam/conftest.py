@@ -1,22 +1,16 @@
 """A tiny model with seeded weights, exported once for all tests that need engines with files."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_spec import TINY
 
 from graysam.cases import write_case
 from graysam.geometry import Box, VolumeBox
-from graysam.models.spec import ModelSpec
 
-TINY_MODEL = ModelSpec(
-    name="tiny",
-    canvas=64,
-    view_size=32,
-    encoder_widths=(8, 8, 16, 16, 16),
-    decoder_widths=(8, 16, 16, 16),
-    embedding_width=16,
-)
+TINY_MODEL = replace(TINY, memory=True, ellipse_gate=True)
 
 
 def drawn_slice(seed):

@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 
+from graysam.cases import read_case
 from graysam.export import calibration_slices, main
 from graysam.geometry import box_around
 from graysam.models.spec import ModelSpec
@@ -56,6 +57,22 @@ def test_the_same_checkpoint_gives_the_same_networks(exported, tiny_checkpoint, 
     assert not (tmp_path / "openvino-int8").exists()  # made with --calibration only
 
 
+@pytest.mark.parametrize("folder", ["openvino", "openvino-int8"])
+def test_the_decoder_of_a_model_with_memory_takes_it_as_an_input(exported, folder):
+    import openvino
+
+    network = openvino.Core().read_model(exported / folder / "decoder.xml")
+    # Some inputs have a number for a second name.
+    shapes = {name: list(each.shape) for each in network.inputs for name in each.names if not name.isdigit()}
+    assert shapes == {
+        "embedding": [1, 16, 8, 8],
+        "detail": [1, 3, 32, 32],
+        "box_in_view": [1, 4],
+        "view_in_canvas": [1, 4],
+        "memory": [1, 2, 32, 32],
+    }
+
+
 def test_a_checkpoint_that_is_none_is_named(tmp_path, caplog):
     (tmp_path / "x.pt").write_bytes(b"no checkpoint")
     assert main(["--checkpoint", str(tmp_path / "x.pt"), "--out", str(tmp_path / "out")]) == 2
@@ -100,6 +117,47 @@ def test_every_other_box_of_a_store_is_tight_and_the_others_are_a_little_off(sto
             assert shift == 0
         else:
             assert 0 < shift <= 5 * 50 / 256  # 5 pixels of a canvas of 256, in pixels of the slice
+
+
+def test_slices_of_a_volume_in_a_store_come_with_the_object_that_is_most_alike_on_the_next_slice(tmp_path):
+    # Slice 0 holds a square left and one right; on slice 1 both have moved by two columns and stand in the other order;
+    # slice 2 has another size; on slice 3 there is an object elsewhere; slice 4 is of another volume.
+    left, right, elsewhere = (np.zeros((40, 50), bool) for _ in range(3))
+    left[10:20, 5:15], right[10:20, 30:40], elsewhere[35:, :5] = True, True, True
+    moved = [np.roll(mask, 2, axis=1) for mask in (right, left)]
+    slices = [("a", [left, right]), ("a", moved), ("a", [np.ones((20, 25), bool)]), ("a", [elsewhere]), ("b", [left])]
+    with StoreWriter(tmp_path / "volume.store") as writer:
+        for z, (case, masks) in enumerate(slices):
+            size_hw = masks[0].shape
+            writer.add(
+                encode_image(np.full(size_hw, 10 * z, np.uint8)),
+                [encode_runs(mask) for mask in masks],
+                dataset="drawn",
+                modality="CT",
+                case=case,
+                group=case,
+                split="train",
+                size_hw=size_hw,
+                z=z,
+            )
+    drawn = {each.name: each for each in calibration_slices(tmp_path / "volume.store", SPEC, 10)}
+    assert [name for name, each in sorted(drawn.items()) if each.neighbour] == ["a/z0"]
+    first = drawn["a/z0"]
+    assert (first.neighbour.image == 10).all()
+    same = moved[1] if first.box.x_max < 25 else moved[0]
+    assert np.array_equal(first.neighbour.mask, same)
+
+
+def test_slices_of_a_case_s_volume_come_with_the_ellipse_on_the_slice_towards_the_middle(calibration_cases):
+    drawn = {each.name: each for each in calibration_slices(calibration_cases, SPEC, 10)}
+    volume = read_case(calibration_cases / "3DBox_CT_0.npz").image
+    assert {name for name, each in drawn.items() if each.neighbour} == {"3DBox_CT_0/z0", "3DBox_CT_0/z2"}
+    for name in ("3DBox_CT_0/z0", "3DBox_CT_0/z2"):
+        neighbour = drawn[name].neighbour
+        assert np.array_equal(neighbour.image, volume[1])
+        # The ellipsoid has sqrt(1 - (2 / 3) ** 2) = 0.745 of the box of 30 x 20 there.
+        assert neighbour.mask.sum() == pytest.approx(np.pi / 4 * 30 * 20 * 0.745**2, rel=0.1)
+        assert neighbour.mask[25, 35]
 
 
 def test_a_store_without_training_slices_is_an_error(tmp_path):

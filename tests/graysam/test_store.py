@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graysam.errors import StoreError
+from graysam.files import written_whole
 from graysam.store import (
     StoreWriter,
     decode_image,
@@ -121,3 +122,20 @@ def test_pieces_of_a_file_join_to_the_file(tmp_path):
     assert [piece.stat().st_size for piece in pieces] == [100, 100, 50]
     join_files(pieces[::-1], tmp_path / "joined")
     assert (tmp_path / "joined").read_bytes() == source.read_bytes()
+
+
+def test_pieces_of_which_one_is_missing_are_not_joined(tmp_path):
+    (tmp_path / "x.store.000").write_bytes(b"one")
+    with pytest.raises(StoreError, match=r"x\.store\.001: no such piece"):
+        join_files([tmp_path / "x.store.000", tmp_path / "x.store.001"], tmp_path / "joined")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.store.000"]
+
+
+def test_a_writer_shows_nothing_until_the_store_is_whole_and_clears_what_a_killed_one_left(tmp_path, drawn):
+    with pytest.raises(StoreError), written_whole(tmp_path / "x.store", StoreError) as temporary:
+        pass
+    temporary.write_bytes(b"half")
+    with StoreWriter(tmp_path / "x.store") as writer:
+        add_slice(writer, *drawn)
+        assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["x.store"]

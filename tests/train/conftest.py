@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_spec import TINY
 
 from graysam.models.spec import ModelSpec
 from graysam.store import PackedStore, StoreWriter, encode_image, encode_runs, open_store
@@ -71,14 +72,7 @@ def store(store_path: Path) -> PackedStore:
 
 @pytest.fixture(scope="session")
 def tiny_spec() -> ModelSpec:
-    return ModelSpec(
-        name="tiny",
-        canvas=64,
-        view_size=32,
-        encoder_widths=(8, 8, 16, 16, 16),
-        decoder_widths=(8, 16, 16, 16),
-        embedding_width=16,
-    )
+    return TINY
 
 
 @pytest.fixture

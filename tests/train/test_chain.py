@@ -1,10 +1,14 @@
+import json
 from pathlib import Path
 
 import pytest
+import torch
 
-from train.config import read_config
+from graysam.errors import GraySamError
+from graysam.files import written_whole
+from train.config import RunConfig, read_config
 from train.race import RaceError, config_path, main, training_command
-from train.run_folder import append_row, forget_rows_after, read_rows
+from train.run_folder import append_row, forget_rows_after, read_rows, write_atomically, write_provenance
 from train.smoke import run_chain
 from train.validate import slice_table
 
@@ -72,3 +76,19 @@ def test_a_line_cut_short_by_a_power_cut_is_no_row_and_goes(tmp_path: Path):
 def test_a_table_that_is_not_there_has_no_rows(tmp_path: Path):
     forget_rows_after(tmp_path / "log.csv", 5)
     assert read_rows(tmp_path / "log.csv") == []
+
+
+def test_a_session_clears_what_a_killed_one_was_just_writing(tmp_path: Path, tiny_config: RunConfig, store_path: Path):
+    with pytest.raises(GraySamError), written_whole(tmp_path / "last.pt") as temporary:
+        pass
+    temporary.write_bytes(b"half")
+    for sessions in (1, 2):
+        write_provenance(tmp_path, tiny_config, store_path)
+        assert len(json.loads((tmp_path / "run.json").read_text())["sessions"]) == sessions
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "run.json"]
+
+
+def test_equal_states_give_equal_files_whatever_their_names(tmp_path: Path):
+    for name in ("last.pt", "best.pt"):
+        write_atomically(tmp_path / name, {"step": 3, "weights": torch.arange(4)})
+    assert (tmp_path / "last.pt").read_bytes() == (tmp_path / "best.pt").read_bytes()

@@ -1,18 +1,22 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import disc, drawn_slice
+from conftest import SIDE, disc, drawn_slice
 
-from graysam.framing import DecoderInputs
-from graysam.geometry import Box, box_around
+from graysam.framing import DecoderInputs, Neighbour, view_memory
+from graysam.geometry import Box, BoxView, CanvasFit, VolumeBox, box_around
 from graysam.inference.images import segment_slice
+from graysam.inference.volumes import expected_box, segment_volume, walk_from_middle
 from graysam.models.spec import ModelSpec
-from graysam.store import PackedStore
+from graysam.preprocessing import prepare_slice
+from graysam.store import PackedStore, StoreWriter, encode_image, encode_runs, open_store
 from train.config import DataConfig, RunConfig
-from train.dataset import BatchSource, SliceMemory, prepare_prompts
+from train.dataset import TWO_SLICES_SHARE, BatchSource, SliceMemory, prepare_prompts
 from train.loader import batches_from
+from train.tracks import Place
 
 
 class RecordingEngine:
@@ -40,7 +44,8 @@ class RecordingEngine:
 def test_training_and_prediction_make_the_identical_tensors_of_an_image_and_its_boxes(
     tiny_spec: ModelSpec, decoder: str, colour: bool
 ):
-    spec = replace(tiny_spec, decoder=decoder, encoder="efficientvit_l0" if decoder == "sam" else "conv")
+    encoder = "efficientvit_l0" if decoder == "sam" else "conv"
+    spec = replace(tiny_spec, decoder=decoder, encoder=encoder, memory=decoder == "box_frame")
     image, masks = drawn_slice(1, colour=colour)
     boxes = [box for mask in masks if (box := box_around(mask))]
     trained = prepare_prompts(image, masks, boxes, spec)
@@ -99,20 +104,186 @@ def test_background_processes_make_the_same_batches_in_the_same_order(tiny_confi
         assert torch.equal(first.target, second.target)
 
 
-def test_the_object_on_the_slice_beside_is_found_and_ends_with_the_volume(store: PackedStore):
-    memory = SliceMemory(store, "train")
-    first = next(n for n, each in enumerate(memory.entries) if each.modality == "MR" and each.z == 0)
-    mask = memory.masks(first, [0])[0]
-    found = [memory.mask_beside(first, mask, np.random.default_rng(seed)) for seed in range(8)]
-    # z - 1 is not there; z + 1 has the same disc, one pixel further right (conftest.drawn_slice).
-    assert any(each is None for each in found)
-    assert all(np.array_equal(each, disc(15, 15, 8)) for each in found if each is not None)
+def test_the_predictor_s_walk_and_training_make_the_identical_tensors_of_what_is_known(tiny_spec: ModelSpec):
+    class WholeView(RecordingEngine):
+        """Calls everything within the view the object."""
+
+        def decode(self, embedding, inputs):
+            super().decode(embedding, inputs)
+            return np.ones((1, 8, 8), np.float32), np.ones(1, np.float32)
+
+    spec = replace(tiny_spec, memory=True)
+    volume = np.stack([drawn_slice(number, colour=False)[0] for number in (0, 1)])
+    volume[0] += 7
+    engine, given = WholeView(spec), VolumeBox(Box(10, 11, 20, 23), 0, 1)
+    found = segment_volume(engine, volume, [given])[0] == 1
+    tight = box_around(found)
+    assert tight is not None
+    box = expected_box(tight, given.cross_section(1)).within((SIDE, SIDE))
+    trained = prepare_prompts(volume[1], [found], [box], spec, [Neighbour(volume[0], found)])
+    assert trained.inputs.keys() == engine.inputs.keys()
+    assert trained.inputs["memory"][:, 1].any()
+    for name, value in trained.inputs.items():
+        np.testing.assert_array_equal(value, engine.inputs[name])
 
 
-def test_an_image_has_no_slice_beside(store: PackedStore):
-    memory = SliceMemory(store, "train")
+@pytest.fixture
+def memory(store: PackedStore) -> SliceMemory:
+    return SliceMemory(store, "train")
+
+
+@pytest.fixture
+def volume(memory: SliceMemory) -> list[int]:
+    """The numbers of the four slices of the volume, in order."""
+    slices = [n for n, each in enumerate(memory.entries) if each.z >= 0]
+    assert [memory.entries[n].z for n in slices] == [0, 1, 2, 3]
+    return slices
+
+
+def test_an_object_s_track_is_the_same_from_each_of_its_slices(memory: SliceMemory, volume: list[int]):
+    for item in (0, 1):
+        track = tuple(Place(number, item) for number in volume)
+        assert [memory.track(number, item) for number in volume] == [track] * 4
+
+
+def test_tracks_do_not_leave_their_volume_and_do_not_want_its_slices_in_order(tmp_path: Path):
+    # Slices of two volumes with the same objects, in turn and from the last to the first.
+    path = tmp_path / "turned.store"
+    with StoreWriter(path) as writer:
+        for z in (2, 1, 0):
+            for case in ("a", "b"):
+                image, masks = drawn_slice(z, colour=False)
+                runs = [encode_runs(mask) for mask in masks]
+                names = {"dataset": "MR/Drawn", "modality": "MR", "case": case, "group": case}
+                writer.add(encode_image(image), runs, **names, split="train", size_hw=(SIDE, SIDE), z=z)
+    memory = SliceMemory(open_store(path), "train")
+    assert memory.track(0, 1) == (Place(4, 1), Place(2, 1), Place(0, 1))
+    assert memory.track(3, 0) == (Place(5, 0), Place(3, 0), Place(1, 0))
+
+
+def test_no_walk_leads_to_the_middle_slice(memory: SliceMemory, volume: list[int]):
+    # The middle of slices 0 to 3 is 1, as it is the predictor's.
+    assert next(walk_from_middle(0, 3)) == (1, None)
+    assert all(memory.walk(volume[1], 0, np.random.default_rng(seed)) is None for seed in range(20))
+
+
+def test_an_image_s_object_is_a_track_of_its_own_and_no_walk_leads_there(memory: SliceMemory):
     image = next(n for n, each in enumerate(memory.entries) if each.z < 0)
-    assert memory.mask_beside(image, memory.masks(image, [0])[0], np.random.default_rng(0)) is None
+    assert memory.track(image, 1) == (Place(image, 1),)
+    assert memory.walk(image, 1, np.random.default_rng(0)) is None
+
+
+@pytest.mark.parametrize(("z", "before"), [(0, {1}), (2, {1}), (3, {1, 2})])
+def test_a_walk_comes_from_one_or_two_slices_nearer_to_the_middle(
+    memory: SliceMemory, volume: list[int], z: int, before: set[int]
+):
+    reached = []
+    for seed in range(100):
+        walk = memory.walk(volume[z], 1, np.random.default_rng(seed))
+        assert walk is not None
+        assert (walk.place, walk.length) == (z, 4)
+        # conftest.drawn_slice: the second disc goes up by a pixel a slice.
+        np.testing.assert_array_equal(walk.middle, disc(33, 31, 10))
+        came = [each for each in before if np.array_equal(walk.mask, disc(33, 32 - each, 10))]
+        np.testing.assert_array_equal(walk.image, memory.image(volume[came[0]]))
+        reached += came
+    assert len(reached) == 100
+    assert set(reached) == before
+    if z == 3:
+        assert reached.count(1) / 100 == pytest.approx(TWO_SLICES_SHARE, abs=0.12)  # standard deviation 0.04
+
+
+def with_memory(config: RunConfig) -> RunConfig:
+    """Every prompt on a slice of a volume comes from a walk; models are shown what is known."""
+    data = replace(config.data, propagation=1.0)
+    return replace(config, model=replace(config.model, memory=True), data=data)
+
+
+def view_of(shares: np.ndarray, fit: CanvasFit) -> BoxView:
+    """Give the view with these edges as shares of a canvas that the slice fills; its own box is not known."""
+    return BoxView(Box(0, 0, 0, 0), fit, 32, *(round(float(edge)) for edge in shares * SIDE))
+
+
+def test_without_augmentation_a_walk_s_prompt_holds_the_slices_exactly(
+    boxes_only: RunConfig, memory: SliceMemory, volume: list[int]
+):
+    config = with_memory(boxes_only)
+    source = BatchSource(memory, config.model, config.data, seed=0)
+    slices = [prepare_slice(memory.image(number), config.model) for number in volume]
+    known, lost, exact = 0, 0, 0
+    for number in range(150):
+        prompts = source.prompts(number)
+        z = next((z for z, each in enumerate(slices) if np.array_equal(each.canvas, prompts.canvas)), None)
+        if z in (None, 1):
+            assert not prompts.inputs["memory"].any()  # images and the middle slice
+            continue
+        for place in (0, 1):
+            view = view_of(prompts.inputs["view_in_canvas"][place], slices[z].fit)
+            masks = [view.sample(mask.astype(np.float32)) for mask in memory.masks(volume[z], [0, 1])]
+            item = next(i for i, mask in enumerate(masks) if np.array_equal(mask, prompts.target[place]))
+            found, brighter = prompts.inputs["memory"][place]
+            if not found.any():
+                lost += 1
+                continue
+            known += 1
+            for beside in {0: [1], 2: [1], 3: [1, 2]}[z]:
+                there = Neighbour(memory.image(volume[beside]), memory.masks(volume[beside], [item])[0])
+                map_there, brighter_there = view_memory(slices[z], view, there, prompts.inputs["detail"][place])
+                if np.array_equal(brighter_there, brighter):
+                    exact += np.array_equal(map_there, found)
+                    assert ((map_there > 0) & (found > 0)).any()
+                    break
+            else:
+                pytest.fail(f"prompt {number}: brightness of no slice beside slice {z}")
+    assert known > 50
+    assert 0 < lost < 0.15 * (known + lost)
+    assert 0.05 * known < exact < 0.5 * known
+
+
+def test_with_augmentation_the_slice_beside_is_changed_as_the_slice_itself(tiny_config: RunConfig, tmp_path: Path):
+    # All slices of the volume are the same: then none is brighter anywhere, and the object is found where it is.
+    image, masks = drawn_slice(0, colour=False)
+    path = tmp_path / "same.store"
+    with StoreWriter(path) as writer:
+        for z in range(5):
+            runs = [encode_runs(mask) for mask in masks]
+            names = {"dataset": "MR/Same", "modality": "MR", "case": "one", "group": "one"}
+            writer.add(encode_image(image), runs, **names, split="train", size_hw=(SIDE, SIDE), z=z)
+    config = with_memory(tiny_config)
+    source = BatchSource(SliceMemory(open_store(path), "train"), config.model, config.data, seed=0)
+    overlaps = []
+    for number in range(40):
+        prompts = source.prompts(number)
+        np.testing.assert_allclose(prompts.inputs["memory"][:, 1], 0, atol=1e-6)
+        for (found, _), target in zip(prompts.inputs["memory"], prompts.target, strict=True):
+            if found.any():
+                there, here = found > 0, target > 0.5
+                overlaps.append((there & here).sum() / (there | here).sum())
+    assert len(overlaps) > 30
+    assert np.mean(overlaps) > 0.6
+
+
+def test_a_model_without_memory_learns_from_walks_by_their_boxes_alone(tiny_config: RunConfig, memory: SliceMemory):
+    data = replace(tiny_config.data, propagation=1.0)
+    with_it = replace(tiny_config.model, memory=True)
+    plain, shown = (BatchSource(memory, spec, data, seed=0).batch(3) for spec in (tiny_config.model, with_it))
+    assert set(shown.inputs) - set(plain.inputs) == {"memory"}
+    assert torch.equal(plain.target, shown.target)
+    assert all(torch.equal(value, shown.inputs[name]) for name, value in plain.inputs.items())
+
+
+def test_what_is_known_of_several_images_stands_in_the_batch_in_their_order(
+    tiny_config: RunConfig, memory: SliceMemory
+):
+    config = with_memory(tiny_config)
+    data = replace(config.data, images_per_batch=6, prompts_per_image=3)
+    source = BatchSource(memory, config.model, data, seed=0)
+    batch = source.batch(0)
+    assert batch.inputs["memory"].shape == (18, 2, 32, 32)
+    assert batch.inputs["memory"].any()
+    for number in range(6):
+        alone = source.prompts(number).inputs["memory"]
+        np.testing.assert_array_equal(batch.inputs["memory"][3 * number : 3 * number + 3].numpy(), alone)
 
 
 @pytest.mark.parametrize("source", ["propagation", "synthetic", "superpixels"])

@@ -25,6 +25,40 @@ def test_modalities_and_patients_are_drawn_evenly_however_many_images_they_have(
     assert drawn["once"] == pytest.approx(500, abs=80)
 
 
+# MR: nine patients' images in one data set, and a volume of three slices in another; CT: one volume.
+WITH_VOLUMES = [
+    *(entry("MR", "images", str(n)) for n in range(9)),
+    *(entry("MR", "volume", "x", z=z) for z in range(3)),
+    entry("CT", "volume", "y", z=0),
+]
+
+
+@pytest.mark.parametrize(("volumes", "share"), [(1.0, 1 / 4), (3.0, 3 / 6), (9.0, 9 / 12), (0.0, 0.0)])
+def test_data_sets_of_volumes_are_drawn_more_often_than_the_others_of_their_modality(volumes: float, share: float):
+    # Roots of the patients: 3 and 1. The modalities keep their halves.
+    sampler = BalancedSampler([*WITH_VOLUMES, entry("CT", "images", "z")], volumes=volumes)
+    entries = [*WITH_VOLUMES, entry("CT", "images", "z")]
+    drawn = Counter(entries[sampler.draw(n, generator_for(0, n))].dataset for n in range(4000))
+    assert drawn["MR/images"] + drawn["MR/volume"] == pytest.approx(2000, abs=130)  # standard deviation 32
+    assert drawn["MR/volume"] == pytest.approx(2000 * share, abs=130)
+    assert drawn["CT/volume"] == pytest.approx(2000 * volumes / (1 + volumes), abs=130)
+
+
+def test_where_a_modality_has_nothing_but_volumes_the_factor_changes_nothing():
+    entries = [entry("CT", "A", "x", z=0), *(entry("CT", "B", str(n), z=0) for n in range(4))]
+    drawn = []
+    for config in (DataConfig(), DataConfig(volumes=5.0)):
+        sampler = build_sampler(entries, config, seed=0)
+        drawn.append([sampler.draw(n, generator_for(0, n)) for n in range(50)])
+    assert drawn[0] == drawn[1]
+
+
+def test_the_config_s_factor_reaches_the_sampler():
+    sampler = build_sampler(WITH_VOLUMES, DataConfig(volumes=100.0, modality_weights={"CT": 0.0}), seed=0)
+    drawn = Counter(WITH_VOLUMES[sampler.draw(n, generator_for(0, n))].dataset for n in range(400))
+    assert drawn["MR/volume"] > 360  # 100 of 103
+
+
 def test_an_epoch_of_the_paper_holds_the_same_number_of_every_modality_and_3d_submodality():
     entries = [entry("MR", "T1", "a", z=0), entry("MR", "T2", "b", z=0), entry("MR", "T2", "b", z=1), *UNEVEN]
     sampler = EpochSampler(entries, images_per_stratum=4, seed=1)

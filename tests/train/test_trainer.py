@@ -13,7 +13,8 @@ from torch import nn
 
 from graysam.store import PackedStore
 from train.config import OptimiserConfig, RunConfig, TuningConfig
-from train.run import main, read_weights
+from train.initial import read_weights
+from train.run import main
 from train.run_folder import read_rows
 from train.trainer import Trainer
 
@@ -86,6 +87,22 @@ def test_a_run_that_is_over_takes_no_further_step(tmp_path: Path, tiny_config: R
     again.resume()
     again.run(float("inf"))
     assert again.progress.step == 4
+
+
+def test_a_model_with_memory_goes_on_from_the_file_of_a_run_without(
+    tmp_path: Path, tiny_config: RunConfig, store: PackedStore
+):
+    trainer_in(tmp_path / "without", tiny_config, store).run(float("inf"))
+    weights = read_weights(tmp_path / "without/best.pt")
+    data = replace(tiny_config.data, propagation=1.0)
+    config = replace(tiny_config, model=replace(tiny_config.model, memory=True), data=data)
+    (tmp_path / "with").mkdir()
+    trainer = Trainer(config, store, tmp_path / "with", CPU, initial=weights)
+    kernel = "decoder.stem.body.conv.weight"
+    assert torch.equal(trainer.model.state_dict()[kernel][:, :22], weights[kernel])
+    assert (trainer.model.state_dict()[kernel][:, 22:] == 0).all()
+    trainer.run(float("inf"))
+    assert (read_weights(tmp_path / "with/best.pt")[kernel][:, 22:] != 0).any()
 
 
 def test_a_session_stops_at_its_limit_with_a_checkpoint(tmp_path: Path, tiny_config: RunConfig, store: PackedStore):

@@ -1,25 +1,43 @@
 import locale
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from graysam.engines.openvino_engine import OpenVinoEngine, cache_folder
 from graysam.engines.torch_engine import TorchEngine
 from graysam.errors import EngineError
-from graysam.framing import frame_prompts
+from graysam.export import export
+from graysam.framing import Neighbour, frame_prompts
 from graysam.geometry import Box
+from graysam.models.checkpoint import load_model, save_checkpoint
+from graysam.models.segmenter import build_model
 from graysam.preprocessing import prepare_slice
 
 BOXES = [Box(20, 15, 49, 34), Box(0, 0, 79, 59), Box(30, 20, 33, 22)]
 
 
+def noisy_block(seed, x):
+    """A dark noisy slice with a bright block of 20 x 30 that begins at column `x`."""
+    image = np.random.default_rng(seed).integers(0, 60, (60, 80)).astype(np.uint8)
+    image[15:35, x : x + 30] += 120
+    return image
+
+
+def beside():
+    """What is known of a block from the slice beside."""
+    image = noisy_block(6, 22)
+    return Neighbour(image, image > 90)
+
+
 def prompt(spec, boxes=BOXES):
-    image = np.random.default_rng(5).integers(0, 60, (60, 80)).astype(np.uint8)
-    image[15:35, 20:50] += 120
-    prepared = prepare_slice(image, spec)
-    return prepared.canvas, frame_prompts(prepared, boxes, spec).inputs()
+    """Ask for boxes, of which all but the second are known from the slice beside."""
+    prepared = prepare_slice(noisy_block(5, 20), spec)
+    known = [None if box == BOXES[1] else beside() for box in boxes]
+    return prepared.canvas, frame_prompts(prepared, boxes, spec, known).inputs()
 
 
 def answers(engine, boxes=BOXES):
@@ -44,6 +62,32 @@ def test_shapes_and_dtypes_are_those_of_the_protocol(exported):
 
 def test_openvino_fp32_gives_the_numbers_of_torch(exported, reference):
     for own, other in zip(answers(OpenVinoEngine.load(exported)), reference, strict=True):
+        np.testing.assert_allclose(own, other, atol=2e-3, rtol=2e-3)
+
+
+@pytest.mark.parametrize("kind", [OpenVinoEngine, TorchEngine])
+def test_what_is_known_from_the_slice_beside_changes_the_answer(exported, kind):
+    engine = kind.load(exported if kind is OpenVinoEngine else exported / "model.pt")
+    canvas, inputs = prompt(engine.spec)
+    embedding = engine.encode(canvas)
+    known, _ = engine.decode(embedding, inputs)
+    unknown, _ = engine.decode(embedding, {**inputs, "memory": np.zeros_like(inputs["memory"])})
+    changes = np.abs(known - unknown).max(axis=(1, 2))
+    assert (changes[[0, 2]] > 0.05).all()
+    assert changes[1] < 1e-4
+
+
+@pytest.mark.slow
+def test_a_model_without_memory_is_exported_without_that_input(tiny_checkpoint, tmp_path):
+    torch.manual_seed(0)
+    spec = replace(load_model(tiny_checkpoint).spec, memory=False)
+    model = build_model(spec)
+    torch.nn.init.normal_(model.decoder.to_logits.weight, std=0.1)
+    save_checkpoint(tmp_path / "tiny.pt", model, spec)
+    export(tmp_path / "tiny.pt", tmp_path)
+    engines = TorchEngine.load(tmp_path / "model.pt"), OpenVinoEngine.load(tmp_path)
+    assert not engines[1].spec.memory
+    for own, other in zip(answers(engines[1]), answers(engines[0]), strict=True):
         np.testing.assert_allclose(own, other, atol=2e-3, rtol=2e-3)
 
 

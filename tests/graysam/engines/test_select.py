@@ -2,8 +2,9 @@ import os
 
 import pytest
 
-from graysam.engines.select import CpuFacts, EngineChoice, choose_engine, cpu_quota, read_cpu_facts
+from graysam.engines.select import CpuFacts, EngineChoice, choose_engine, read_cpu_facts
 from graysam.errors import EngineError
+from graysam.machine import cpu_quota
 
 PLAIN = CpuFacts(frozenset({"avx2", "avx512f"}), "Xeon W-2133", 6)
 VNNI = CpuFacts(frozenset({"avx512_vnni"}), "Ice Lake", 4)

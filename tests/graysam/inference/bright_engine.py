@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from tiny_spec import TINY
 
 from graysam.models.spec import ModelSpec
 
-TINY = ModelSpec(
-    name="tiny",
-    canvas=64,
-    view_size=32,
-    channels="plain",
-    encoder_widths=(8, 8, 16, 16, 16),
-    decoder_widths=(8, 16, 16, 16),
-    embedding_width=16,
-)
+PLAIN_TINY = replace(TINY, channels="plain")
 
 
 @dataclass
@@ -26,7 +19,7 @@ class BrightEngine:
     Its embedding is the canvas, shrunk, so that a test sees whether the right one was given. Calls are counted.
     """
 
-    spec: ModelSpec = TINY
+    spec: ModelSpec = PLAIN_TINY
     name: str = "torch"
     precision: str = "fp32"
     threads: int = 1

@@ -1,11 +1,13 @@
 import sys
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from bright_engine import BrightEngine
+from bright_engine import PLAIN_TINY, BrightEngine
 
 from graysam.geometry import Box, BoxView, CanvasFit, VolumeBox, box_around
 from graysam.inference import volumes
@@ -122,6 +124,76 @@ def test_the_next_slice_is_asked_with_the_expected_box():
     assert engine.views[1] == tuple(np.round(view.view_in_canvas(), 4))
 
 
+class MemoryEngine(BrightEngine):
+    """Notes what it was shown of each object, in order: its view and its memory."""
+
+    def __init__(self):
+        super().__init__(spec=replace(PLAIN_TINY, memory=True))
+        self.shown = []
+
+    def decode(self, embedding, inputs):
+        self.shown += list(zip(inputs["view_in_canvas"], inputs["memory"], strict=True))
+        return super().decode(embedding, inputs)
+
+
+def view_round(box):
+    return BoxView.around(box, CanvasFit.for_image((64, 64), 64), grid=32)
+
+
+def test_each_slice_is_shown_what_was_found_on_the_one_before_and_how_much_brighter_that_is():
+    # The square moves right by 2 px a slice, and every slice is by 10 brighter than the one below it; two pixels in
+    # the corner give all of them the range 0 to 250.
+    volume = drifting_square(2, depth=5) + np.arange(0, 50, 10, dtype=np.uint8)[:, None, None]
+    volume[:, 0, :2] = 0, 250
+    engine, given = MemoryEngine(), VolumeBox(Box(26, 20, 37, 31), 0, 4)
+    labels = segment_volume(engine, volume, [given])
+    assert [centre_x(plane) for plane in labels] == pytest.approx([27.5, 29.5, 31.5, 33.5, 35.5], abs=0.5)
+    assert len(engine.shown) == 5
+    assert not engine.shown[0][1].any()  # the middle slice
+    steps = [(3, 2), (4, 3), (1, 2), (0, 1)]
+    for (z, beside), (shares, (found, brighter)) in zip(steps, engine.shown[1:], strict=True):
+        mask = labels[beside] == 1
+        view = view_round(expected_box(box_around(mask), given.cross_section(z)))
+        assert shares == pytest.approx(view.view_in_canvas())
+        assert found == pytest.approx(view.sample(mask.astype(np.float32)) * 2 - 1)
+        assert (found[16, 16], found[0, 0]) == (1, -1)
+        assert brighter[0, 0] == pytest.approx(-10 / 250 if beside < z else 10 / 250)
+
+
+def test_a_lost_object_is_asked_for_with_its_given_box_and_nothing_known():
+    volume = drifting_square(0)
+    volume[5] = 0
+    volume[5, 60:, 60:] = 200  # the object is lost on slice 5, and back on 6
+    engine, given = MemoryEngine(), Box(24, 18, 39, 33)
+    segment_volume(engine, volume, [VolumeBox(given, 0, 8)])
+    known = dict(zip([4, 5, 6, 7, 8, 3, 2, 1, 0], engine.shown, strict=True))
+    assert [z for z, (_, memory) in known.items() if not memory.any()] == [4, 6]
+    assert known[6][0] == pytest.approx(view_round(given).view_in_canvas())
+    assert known[7][0] != pytest.approx(view_round(given).view_in_canvas())
+
+
+def test_an_object_lost_on_its_middle_slice_is_unknown_in_both_directions():
+    volume = drifting_square(0)
+    volume[4] = 0
+    volume[4, 60:, 60:] = 200
+    engine = MemoryEngine()
+    segment_volume(engine, volume, [VolumeBox(Box(26, 20, 37, 31), 3, 5)])
+    assert [memory.any() for _, memory in engine.shown] == [False, False, False]
+
+
+def test_of_objects_asked_for_together_each_is_shown_its_own_memory():
+    # On slice 2 the first object's walk begins, and the second one's, which began on slice 1, goes on.
+    volume, boxes = spread_objects()
+    engine = MemoryEngine()
+    segment_volume(engine, volume, [VolumeBox(boxes[0].box, 2, 2), VolumeBox(boxes[3].box, 1, 2)])
+    assert engine.decoded == [1, 2]
+    (_, of_second_before), (_, of_first), (view, of_second) = engine.shown
+    assert not of_second_before.any()
+    assert not of_first.any()
+    assert of_second[0, 16, 16] == 1
+    assert 40 / 64 < view[:2].mean() + (view[2:] - view[:2]).mean() / 2 < 50 / 64  # the corner at (40, 40)
+
+
 def spread_objects():
     """Nine slices with four bright squares, and five objects whose spans and middles differ."""
     volume = np.zeros((9, 64, 64), np.uint8)
@@ -186,6 +258,23 @@ def test_kept_embeddings_never_exceed_the_bound(monkeypatch):
     assert len(engine.encoded) == 9 + 3
 
 
+def test_nothing_is_kept_of_objects_that_are_done():
+    volume = np.zeros((8, 256, 256), np.int16)
+    volume[:, 100:110, 100:110] = 200
+
+    def peak_bytes(count):
+        boxes = [VolumeBox(Box(100, 100, 109, 109), number % 8, number % 8) for number in range(count)]
+        tracemalloc.start()
+        segment_volume(BrightEngine(), volume, boxes)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    # A mask of a whole slice has 64 kB and a slice as the engine sees it 256 kB: 64 objects on 8 slices may cost a
+    # second slice and a larger decoding, and not 64 masks and 8 slices, or 6 MB.
+    assert peak_bytes(64) - peak_bytes(1) < 1024**2
+
+
 def test_where_objects_meet_the_later_box_wins_even_if_it_was_painted_earlier():
     # Object 0's middle is 6 and it descends to slice 0 in the second sweep, when object 1 is already painted there.
     volume = drifting_square(0)
@@ -228,8 +317,6 @@ def test_labels_are_16_bits_for_256_objects_and_zero_boxes_give_zeros():
 
 
 def test_the_adjacent_preset_sees_the_neighbouring_slices():
-    from dataclasses import replace
-
     seen = []
 
     class Watching(BrightEngine):

@@ -1,21 +1,19 @@
 """The box-frame model: its geometry maps by hand, its sampling, and what it answers before any training."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from tiny_spec import TINY
 
+from graysam.errors import CheckpointError
 from graysam.models.box_decoder import ellipse_map, geometry_maps, hat_weights, image_maps, sample_embedding
 from graysam.models.segmenter import build_model
-from graysam.models.spec import ModelSpec
+from graysam.models.spec import GRAYSAM, ModelSpec
+from train.initial import fitted_weights
 
-TINY = ModelSpec(
-    name="tiny",
-    canvas=64,
-    view_size=32,
-    encoder_widths=(8, 8, 16, 16, 16),
-    decoder_widths=(8, 16, 16, 16),
-    embedding_width=16,
-)
+MEMORY = replace(TINY, memory=True)
 
 
 def test_hat_weights_on_the_whole_canvas_pick_the_pixels_themselves():
@@ -74,12 +72,23 @@ def test_local_contrast_makes_weak_and_strong_edges_alike():
     weak, strong = torch.full((1, 3, 8, 8), 0.5), torch.full((1, 3, 8, 8), 0.1)
     weak[..., 4:] = 0.9
     strong[..., 4:] = 0.9
-    weak_map, strong_map = image_maps(weak)[0, 3], image_maps(strong)[0, 3]
+    weak_map, strong_map = image_maps(weak, None)[0, 3], image_maps(strong, None)[0, 3]
     assert torch.allclose(weak_map, strong_map, atol=0.1)
 
 
 def test_a_constant_view_gives_finite_maps():
-    assert torch.isfinite(image_maps(torch.zeros(1, 3, 8, 8))).all()
+    assert torch.isfinite(image_maps(torch.zeros(1, 3, 8, 8), torch.ones(1, 2, 8, 8))).all()
+
+
+def test_the_object_beside_is_shown_as_it_is_and_brightness_in_units_of_the_spread_within_the_view():
+    # Half of the view is 0.3 and half 0.7: a spread of 0.2, and 0.02 are added to any.
+    detail, memory = torch.full((1, 3, 8, 8), 0.3), torch.full((1, 2, 8, 8), -1.0)
+    detail[..., 4:], memory[:, 1] = 0.7, 0.11
+    maps = image_maps(detail, memory)
+    assert maps.shape == (1, 6, 8, 8)
+    assert torch.equal(maps[:, :4], image_maps(detail, None))
+    assert (maps[:, 4] == -1).all()
+    assert torch.allclose(maps[:, 5], torch.tensor(0.5))
 
 
 @pytest.fixture
@@ -127,3 +136,53 @@ def test_the_l0_encoder_can_feed_the_box_frame_decoder(inputs):
         logits, _ = model.decode(embedding, **inputs)
     assert embedding.shape == (1, 256, 32, 32)
     assert logits.shape == (3, 32, 32)
+
+
+@pytest.fixture
+def widened():
+    """A model without memory whose weights are anything, and one with memory that goes on from them."""
+    torch.manual_seed(0)
+    before = build_model(TINY).eval()
+    torch.nn.init.normal_(before.decoder.to_logits.weight, std=0.1)
+    after = build_model(MEMORY).eval()
+    after.load_state_dict(fitted_weights(before.state_dict(), after))
+    return before, after
+
+
+def test_a_model_that_goes_on_from_one_without_memory_answers_alike_whatever_it_is_shown(widened, inputs):
+    before, after = widened
+    embedding = before.encode(torch.rand(1, 3, 64, 64))
+    wanted, wanted_iou = before.decode(embedding, **inputs)
+    for memory in (torch.zeros(3, 2, 32, 32), torch.rand(3, 2, 32, 32) * 2 - 1):
+        logits, iou = after.decode(embedding, **inputs, memory=memory)
+        torch.testing.assert_close(logits, wanted, atol=1e-5, rtol=0)
+        torch.testing.assert_close(iou, wanted_iou, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("shown", [0, 1])
+def test_with_other_weights_for_it_each_map_of_memory_matters(widened, inputs, shown):
+    _, after = widened
+    kernel = after.decoder.stem.body.conv.weight
+    assert (kernel[:, -8:] == 0).all()  # 2 maps of 2 x 2 cells
+    torch.nn.init.normal_(kernel[:, -8:], std=0.1)
+    embedding = after.encode(torch.rand(1, 3, 64, 64))
+    memory = torch.zeros(3, 2, 32, 32)
+    nothing, _ = after.decode(embedding, **inputs, memory=memory)
+    memory[:2, shown] = torch.rand(2, 32, 32)
+    known, _ = after.decode(embedding, **inputs, memory=memory)
+    changes = (known - nothing).abs().amax(dim=(1, 2))
+    assert (changes[:2] > 1e-2).all()
+    assert changes[2] < 1e-5  # what is known of some objects does not concern another
+
+
+def test_only_the_box_frame_decoder_can_have_memory():
+    with pytest.raises(CheckpointError, match=r"'x': memory .* the decoder 'box_frame', got 'sam'"):
+        ModelSpec(name="x", encoder="efficientvit_l0", decoder="sam", memory=True)
+
+
+def test_a_spec_from_before_there_was_memory_has_none():
+    values = TINY.to_dict()
+    del values["memory"]
+    assert ModelSpec.from_dict(values) == TINY
+    assert not TINY.memory
+    assert ModelSpec.from_json(GRAYSAM.to_json()).memory

@@ -1,6 +1,7 @@
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -221,8 +222,8 @@ def test_what_could_not_be_read_again_is_not_written(tmp_path, extra):
 def test_a_failed_write_is_named_and_leaves_the_old_file_whole(tmp_path, monkeypatch):
     save_checkpoint(tmp_path / "model.pt", two_layers(), SMALL, {"step": 1})
 
-    def full_disk(content: object, path: Path) -> None:
-        Path(path).write_bytes(b"half")
+    def full_disk(content: object, stream: IO[bytes]) -> None:
+        stream.write(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full_disk)

@@ -1,0 +1,88 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from graysam.models.segmenter import build_model
+from graysam.models.spec import ModelSpec
+from train.config import ConfigError
+from train.initial import fitted_weights, read_weights
+
+
+def layers(seen: int, *, made: int = 2, kernel: int = 3) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(seen, made, kernel), nn.BatchNorm2d(made))
+
+
+def test_weights_of_the_same_shapes_are_taken_as_they_are():
+    first, second = layers(3), layers(3)
+    fitted = fitted_weights(first.state_dict(), second)
+    assert fitted.keys() == second.state_dict().keys()
+    for name, value in first.state_dict().items():
+        assert torch.equal(fitted[name], value), name
+
+
+def test_a_convolution_that_looks_at_more_maps_gets_zeros_for_the_last_ones():
+    before, after = layers(3), layers(5)
+    fitted = fitted_weights(before.state_dict(), after)
+    assert fitted["0.weight"].shape == (2, 5, 3, 3)
+    assert torch.equal(fitted["0.weight"][:, :3], before[0].weight)
+    assert (fitted["0.weight"][:, 3:] == 0).all()
+    assert torch.equal(fitted["0.bias"], before[0].bias)
+    after.load_state_dict(fitted)
+
+
+def test_a_model_with_memory_starts_from_one_without_and_nothing_else_is_wider(tiny_spec: ModelSpec):
+    before, after = build_model(tiny_spec), build_model(replace(tiny_spec, memory=True))
+    fitted = fitted_weights(before.state_dict(), after)
+    after.load_state_dict(fitted)
+    wider = [name for name, value in before.state_dict().items() if value.shape != fitted[name].shape]
+    assert wider == ["decoder.stem.body.conv.weight"]
+
+
+def test_a_model_does_not_start_from_one_that_was_shown_more(tiny_spec: ModelSpec):
+    weights = build_model(replace(tiny_spec, memory=True)).state_dict()
+    with pytest.raises(
+        ConfigError, match=r"stem\.body\.conv\.weight is \(8, 30, 3, 3\), the model wants \(8, 22, 3, 3\)"
+    ):
+        fitted_weights(weights, build_model(tiny_spec))
+
+
+@pytest.mark.parametrize(
+    "other", [layers(4), layers(2, made=3), layers(2, kernel=5)], ids=["fewer maps seen", "more made", "larger kernel"]
+)
+def test_other_shapes_are_refused_with_both_and_the_remedy(other: nn.Module):
+    with pytest.raises(ConfigError, match=r"0\.weight is \(.*the model wants \(2, 3, 3, 3\); take the config .*--init"):
+        fitted_weights(other.state_dict(), layers(3))
+
+
+def test_vectors_and_matrices_are_not_continued():
+    with pytest.raises(ConfigError, match=r"weight is \(2, 3\), the model wants \(2, 4\)"):
+        fitted_weights(nn.Linear(3, 2).state_dict(), nn.Linear(4, 2))
+
+
+def test_names_that_the_model_lacks_are_refused_with_their_number_and_one_of_them():
+    weights = layers(3).state_dict()
+    weights["3.weight"], weights["2.bias"] = weights.pop("0.weight"), weights.pop("0.bias")
+    with pytest.raises(ConfigError, match=r"the model has no '2\.bias', of 2 such; is the config theirs\?"):
+        fitted_weights(weights, layers(3))
+
+
+def test_parts_that_are_new_start_as_the_model_has_them_and_are_named(caplog: pytest.LogCaptureFixture):
+    before, after = layers(3), nn.Sequential(*layers(3), nn.Linear(2, 2))
+    fitted = fitted_weights(before.state_dict(), after)
+    assert "2.bias, 2.weight are not among them and start anew" in caplog.text
+    assert torch.equal(fitted["2.weight"], after[2].weight)
+    assert torch.equal(fitted["0.weight"], before[0].weight)
+    after.load_state_dict(fitted)
+
+
+def test_the_averaged_weights_are_read_first_and_in_single_precision(tmp_path: Path):
+    half, counter = torch.ones(2, dtype=torch.float16), torch.tensor(3)
+    torch.save({"model": {"weight": half, "counter": counter}}, tmp_path / "best.pt")
+    torch.save({"model": {"weight": half}, "average": {"weight": 2 * half}}, tmp_path / "last.pt")
+    weights = read_weights(tmp_path / "best.pt")
+    assert weights["weight"].dtype == torch.float32
+    assert weights["counter"].dtype == torch.int64
+    assert read_weights(tmp_path / "last.pt")["weight"].tolist() == [2.0, 2.0]

@@ -1,0 +1,53 @@
+"""Weights to start a run from: those of an earlier run, also of a model that was shown less."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from train.config import ConfigError
+
+logger = logging.getLogger("train")
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read the weights of a best.pt, a last.pt or a shipped model.pt, the averaged ones first."""
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    weights = state.get("average", state["model"])
+    return {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+
+
+def fitted_weights(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Give weights that a model can load: what it has over the earlier model is filled in.
+
+    Convolutions that look at more maps than before get zeros for these, so that the model answers as the earlier one
+    did, whatever the new maps hold, and learns to use them. Parts that are new start as the model has them; a warning
+    names them.
+
+    Raises:
+        ConfigError: the weights have names that the model lacks, or sizes differ otherwise.
+    """
+    wanted = model.state_dict()
+    if odd := sorted(set(weights) - set(wanted)):
+        raise ConfigError(f"initial weights: the model has no {odd[0]!r}, of {len(odd)} such; is the config theirs?")
+    if fresh := sorted(set(wanted) - set(weights)):
+        logger.warning("initial weights: %s are not among them and start anew", ", ".join(fresh))
+    fitted = {name: _fitted(name, value, wanted[name]) for name, value in weights.items()}
+    return {**{name: wanted[name] for name in fresh}, **fitted}
+
+
+def _fitted(name: str, value: Tensor, wanted: Tensor) -> Tensor:
+    if value.shape == wanted.shape:
+        return value
+    is_wider_kernel = value.ndim == wanted.ndim == 4 and value.shape[1] < wanted.shape[1]
+    if not is_wider_kernel or (value.shape[0], *value.shape[2:]) != (wanted.shape[0], *wanted.shape[2:]):
+        raise ConfigError(
+            f"initial weights: {name} is {tuple(value.shape)}, the model wants {tuple(wanted.shape)}; take the config "
+            "that they were trained with, or start without --init."
+        )
+    return functional.pad(value, (0, 0, 0, 0, 0, wanted.shape[1] - value.shape[1]))
