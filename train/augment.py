@@ -15,6 +15,8 @@ from train.config import DataConfig
 
 SMALLEST_BOX_PX = 2.0
 SMALLEST_OBJECT_PX = 12
+JITTER_AMPLITUDES = (0.4, 1.0)  # of the largest shift
+JITTER_TRIES = 20
 # An object of which a warp leaves less than this share within the slice is no longer what its label says.
 KEPT_AREA_SHARE = 0.5
 # What a walk through a volume knows of an object is wrong in three ways: its mask on the slice beside is a model's
@@ -125,9 +127,23 @@ def noisy_box(
         shifts = rng.uniform(-1, 1, 4) * config.jitter_share * (width, height, width, height)
     elif kind < config.tight + 0.3:  # outwards, as a box handed on from the previous slice
         shifts = rng.uniform(-1, 5, 4) * (-1, -1, 1, 1) / canvas_scale
-    else:  # the same for every size, as the paper trains and the validation measures
-        shifts = rng.uniform(-1, 1, 4) * rng.uniform(0, config.jitter_px) / canvas_scale
+    else:
+        return _jittered(box, config.jitter_px / canvas_scale, size_hw, rng)
     return _moved(box, shifts, size_hw)
+
+
+def _jittered(box: Box, largest_px: float, size_hw: tuple[int, int], rng: np.random.Generator) -> Box:
+    """Move the sides by pixels that do not depend on the box, as the paper trains and the validation measures.
+
+    What leaves less than half of a side is drawn again, as in the validation: were the box left as it was instead, the
+    small objects that need it most would hardly ever be asked for with noise.
+    """
+    amplitude = largest_px * rng.uniform(*JITTER_AMPLITUDES)
+    for _ in range(JITTER_TRIES):
+        moved = _moved(box, rng.uniform(-1, 1, 4) * amplitude, size_hw)
+        if moved.width >= box.width / 2 and moved.height >= box.height / 2 and moved != box:
+            return moved
+    return box
 
 
 def mistaken_mask(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:

@@ -157,6 +157,7 @@ class RunConfig:
         steps: length of the run in steps; 0 leaves the length to `minutes`.
         minutes: length of the run in minutes, over all its sessions; 0 leaves it to `steps`.
         validate_minutes: pause between validations.
+        validate_prompts: prompts of each modality that a whole validation asks.
         validate_steps: steps between validations, instead of minutes; 0 leaves it to `validate_minutes`.
         checkpoint_minutes: pause between checkpoints.
         precision: "bf16" by autocast, or "fp32".
@@ -172,6 +173,7 @@ class RunConfig:
     steps: int = 0
     minutes: float = 0.0
     validate_minutes: float = 12.0
+    validate_prompts: int = 55
     validate_steps: int = 0
     checkpoint_minutes: float = 3.0
     precision: Literal["bf16", "fp32"] = "bf16"

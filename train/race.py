@@ -91,22 +91,25 @@ def config_path(design: str) -> Path:
     raise RaceError(f"design {design!r}: no such file, and not one of {known}.")
 
 
-def training_command(config: Path, store: Path, folder: Path, *, minutes: float, processes: int) -> list[str]:
+def training_command(
+    config: Path, store: Path, folder: Path, *, minutes: float, processes: int, per_modality: int
+) -> list[str]:
     """Give the command that trains one design."""
     options = ["--config", str(config), "--store", str(store), "--out", str(folder), "--minutes", str(minutes)]
+    options += ["--validate-prompts", str(per_modality)]
     if processes == 1:
         return [sys.executable, "-m", "train.run", *options]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     return [*torchrun, "-m", "train.run", *options]
 
 
-def train_design(config: Path, store: Path, folder: Path, *, minutes: float, processes: int) -> None:
+def train_design(config: Path, store: Path, folder: Path, *, minutes: float, processes: int, per_modality: int) -> None:
     """Train one design, or go on with it, in processes of their own.
 
     Raises:
         RaceError: the training failed.
     """
-    command = training_command(config, store, folder, minutes=minutes, processes=processes)
+    command = training_command(config, store, folder, minutes=minutes, processes=processes, per_modality=per_modality)
     done = subprocess.run(command, cwd=REPOSITORY, env={**os.environ, **CPU_SETTINGS})
     if done.returncode != 0:
         raise RaceError(f"{config.stem}: training ended with status {done.returncode}; the same command goes on.")
@@ -195,7 +198,14 @@ def run_race(options: argparse.Namespace) -> list[Entry]:
         judged = folder / "race_entry.json"
         if not judged.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            train_design(config, options.store, folder, minutes=options.minutes, processes=options.processes)
+            train_design(
+                config,
+                options.store,
+                folder,
+                minutes=options.minutes,
+                processes=options.processes,
+                per_modality=options.per_modality,
+            )
             entry = judge(
                 config.stem,
                 config,

@@ -65,6 +65,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
         help="count the session's minutes from the start of the command, reading included",
     )
     parser.add_argument("--init", type=Path, help="weights to start a fresh run from")
+    parser.add_argument("--validate-prompts", type=int, help="prompts of each modality in a whole validation")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, help="CPU threads of each process")
@@ -80,7 +81,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         torch.set_num_threads(options.threads)
     if "RANK" in os.environ:
         distributed.init_process_group("nccl" if options.device == "cuda" else "gloo")
-    config = read_config(options.config, minutes=options.minutes, steps=options.steps, seed=options.seed)
+    config = read_config(
+        options.config,
+        minutes=options.minutes,
+        steps=options.steps,
+        seed=options.seed,
+        validate_prompts=options.validate_prompts,
+    )
     options.out.mkdir(parents=True, exist_ok=True)
     initial = read_weights(options.init) if options.init else None
     device = torch.device(options.device)

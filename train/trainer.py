@@ -75,7 +75,8 @@ class Trainer:
             rank=self.processes.rank,
             processes=self.processes.count,
         )
-        self.prompts = validation_prompts(store) if self.processes.rank == 0 else []
+        asked = config.validate_prompts
+        self.prompts = validation_prompts(store, per_modality=asked) if self.processes.rank == 0 else []
         self.progress = Progress(steps=config.steps, minutes=config.minutes)
         self.plateau = Plateau()
         self.best_score = 0.0

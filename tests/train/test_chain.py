@@ -44,9 +44,9 @@ def test_a_design_is_a_name_or_a_file():
 
 
 def test_several_processes_train_through_torchrun():
-    command = training_command(Path("a.toml"), Path("s"), Path("o"), minutes=3, processes=2)
+    command = training_command(Path("a.toml"), Path("s"), Path("o"), minutes=3, processes=2, per_modality=9)
     assert command[1:6] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    assert command[-2:] == ["--minutes", "3"]
+    assert command[-4:] == ["--minutes", "3", "--validate-prompts", "9"]
 
 
 def test_a_table_marks_where_the_model_loses_to_the_ellipse():
