@@ -155,7 +155,7 @@ class RunConfig:
         data, loss, optimiser, tuning: see their own classes.
         seed: of weights and of every draw.
         steps: length of the run in steps; 0 leaves the length to `minutes`.
-        minutes: length of the run in minutes, over all its sessions; 0 leaves it to `steps`.
+        minutes: of training, without validations, over all sessions of the run; 0 leaves its length to `steps`.
         validate_minutes: pause between validations.
         validate_prompts: prompts of each modality that a whole validation asks.
         validate_steps: steps between validations, instead of minutes; 0 leaves it to `validate_minutes`.

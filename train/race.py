@@ -47,6 +47,7 @@ CPU_SETTINGS = {
 }
 BOX_COUNTS = (1, 8)
 TIMED_REPEATS = 10
+CURVE_POINTS = 4  # validations of a learning curve, the last one at the end
 
 
 class RaceError(GraySamError):
@@ -96,7 +97,7 @@ def training_command(
 ) -> list[str]:
     """Give the command that trains one design."""
     options = ["--config", str(config), "--store", str(store), "--out", str(folder), "--minutes", str(minutes)]
-    options += ["--validate-prompts", str(per_modality)]
+    options += ["--validate-minutes", str(minutes / CURVE_POINTS), "--validate-prompts", str(per_modality)]
     if processes == 1:
         return [sys.executable, "-m", "train.run", *options]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]

@@ -65,6 +65,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
         help="count the session's minutes from the start of the command, reading included",
     )
     parser.add_argument("--init", type=Path, help="weights to start a fresh run from")
+    parser.add_argument("--validate-minutes", type=float, help="pause between validations")
     parser.add_argument("--validate-prompts", type=int, help="prompts of each modality in a whole validation")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -86,6 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         minutes=options.minutes,
         steps=options.steps,
         seed=options.seed,
+        validate_minutes=options.validate_minutes,
         validate_prompts=options.validate_prompts,
     )
     options.out.mkdir(parents=True, exist_ok=True)

@@ -146,7 +146,9 @@ class Trainer:
                 self.save()
                 last_checkpoint = now
             if self.processes.any_says(self._is_due(now - last_validation)) or over:
-                self.validate(quick=self.progress.share < 1)
+                is_last = self.progress.share >= 1
+                with self.progress.standing_still():
+                    self.validate(quick=not is_last)
                 last_validation = time.monotonic()
                 self.save()  # the plateau and the best score have changed
         self._batches = None

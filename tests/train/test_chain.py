@@ -46,7 +46,7 @@ def test_a_design_is_a_name_or_a_file():
 def test_several_processes_train_through_torchrun():
     command = training_command(Path("a.toml"), Path("s"), Path("o"), minutes=3, processes=2, per_modality=9)
     assert command[1:6] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    assert command[-4:] == ["--minutes", "3", "--validate-prompts", "9"]
+    assert command[-4:] == ["--validate-minutes", "0.75", "--validate-prompts", "9"]
 
 
 def test_a_table_marks_where_the_model_loses_to_the_ellipse():

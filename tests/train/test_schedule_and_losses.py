@@ -42,6 +42,16 @@ def test_other_schedules_know_no_plateau():
     assert Plateau().after(0.5, OptimiserConfig()) == Plateau()
 
 
+def test_progress_does_not_count_what_is_done_while_it_stands_still():
+    now = [100.0]
+    progress = Progress(steps=0, minutes=2, clock=lambda: now[0])
+    now[0] += 30
+    with progress.standing_still():
+        now[0] += 1000
+    now[0] += 30
+    assert (progress.seconds, progress.share) == (60, 0.5)
+
+
 def test_progress_counts_the_seconds_of_earlier_sessions():
     now = [100.0]
     progress = Progress(steps=0, minutes=2, seconds=30, clock=lambda: now[0])
