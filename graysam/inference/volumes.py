@@ -1,5 +1,7 @@
 """Volumes: every object is followed from its middle slice to both ends, its own mask placing the next box.
 
+A model with memory is also shown that mask and the slice that it lies on, so that it sees what moved.
+
 The walks of all objects are laid into two sweeps over the volume, one upwards and one downwards. On each slice of a
 sweep all objects that are due there share one encoding and are decoded together. A slice that both sweeps need, because
 one object climbs past the slice where another descends, is encoded in the first sweep and its embedding kept for the
@@ -174,7 +176,9 @@ def expected_box(found: Box, cross_section: Box) -> Box:
     It is centred where the object was found, and each side is the geometric mean of what was found there and of what
     the ellipsoid in the given box has here. The mask alone drifts: a box a pixel too large gives a mask a pixel too
     large, slice after slice, and the challenge's margin of 3 pixels feeds that. On 20 training volumes of five data
-    sets the mean DSC was 0.646 with the mask's box and that margin, 0.737 without the margin, and 0.749 so.
+    sets the mean DSC of a model without memory was 0.646 with the mask's box and that margin, 0.737 without the margin,
+    and 0.749 so. A model with memory, trained by this very rule, had 0.820 on 22 such volumes, and 0.816 and 0.818 with
+    the found sides to the power of 0.3 or 0.7 instead of a half.
     """
     return Box.about(
         found.centre,
