@@ -8,7 +8,14 @@ import torch
 from tiny_spec import TINY
 
 from graysam.errors import CheckpointError
-from graysam.models.box_decoder import ellipse_map, geometry_maps, hat_weights, image_maps, sample_embedding
+from graysam.models.box_decoder import (
+    EllipseGate,
+    ellipse_map,
+    geometry_maps,
+    hat_weights,
+    image_maps,
+    sample_embedding,
+)
 from graysam.models.segmenter import build_model
 from graysam.models.spec import GRAYSAM, ModelSpec
 from train.initial import fitted_weights
@@ -186,3 +193,50 @@ def test_a_spec_from_before_there_was_memory_has_none():
     assert ModelSpec.from_dict(values) == TINY
     assert not TINY.memory
     assert ModelSpec.from_json(GRAYSAM.to_json()).memory
+
+
+def gate_that_says(number: float) -> EllipseGate:
+    """Give a gate whose trust is sigmoid(number) whatever it sees."""
+    gate = EllipseGate(features=3)
+    with torch.no_grad():
+        gate.to_trust[2].weight.zero_()
+        gate.to_trust[2].bias.fill_(number)
+    return gate
+
+
+def test_a_gate_that_trusts_the_image_leaves_its_logits():
+    logits, ellipse = torch.randn(2, 4, 4), torch.randn(2, 4, 4)
+    blended = gate_that_says(50.0)(torch.zeros(2, 3), logits, ellipse)
+    assert torch.allclose(blended, logits)
+
+
+def test_a_gate_that_trusts_the_box_answers_with_the_steep_ellipse():
+    logits, ellipse = torch.randn(2, 4, 4), torch.randn(2, 4, 4)
+    blended = gate_that_says(-50.0)(torch.zeros(2, 3), logits, ellipse)
+    assert torch.allclose(blended, 20 * ellipse)
+
+
+def test_half_of_the_trust_gives_the_mean_of_both():
+    logits, ellipse = torch.full((1, 2, 2), 3.0), torch.full((1, 2, 2), 0.5)
+    assert gate_that_says(0.0)(torch.zeros(1, 3), logits, ellipse)[0, 0, 0].item() == pytest.approx((3 + 10) / 2)
+
+
+def test_the_gate_is_told_by_how_far_contour_and_ellipse_disagree():
+    gate, seen = EllipseGate(features=3), []
+    gate.to_trust.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][:, -1]))
+    ellipse = torch.full((2, 4, 4), -1.0)
+    ellipse[:, :2] = 1.0  # eight cells inside
+    logits = torch.full((2, 4, 4), -50.0)
+    logits[0, :2] = 50.0  # the same eight
+    logits[1, :1] = 50.0  # four of them: DSC 2 * 4 / (4 + 8) = 2/3
+    gate(torch.zeros(2, 3), logits, ellipse)
+    assert seen[0].tolist() == pytest.approx([0, 20 / 3], abs=1e-4)
+
+
+def test_an_untrained_decoder_with_a_gate_answers_with_the_ellipse_too():
+    model = build_model(replace(TINY, ellipse_gate=True)).eval()
+    box, view = torch.tensor([[0.2, 0.2, 0.8, 0.8]]), torch.tensor([[0.1, 0.1, 0.9, 0.9]])
+    with torch.no_grad():
+        embedding = model.encode(torch.rand(1, 3, 64, 64))
+        logits, _ = model.decode(embedding, detail=torch.rand(1, 3, 32, 32), box_in_view=box, view_in_canvas=view)
+    assert ((logits > 0) == (ellipse_map(box, 32) > 0)).float().mean() > 0.99
