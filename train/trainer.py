@@ -146,7 +146,7 @@ class Trainer:
                 self.save()
                 last_checkpoint = now
             if self.processes.any_says(self._is_due(now - last_validation)) or over:
-                is_last = self.progress.share >= 1
+                is_last = self.processes.any_says(self.progress.share >= 1)  # clocks of processes differ by a little
                 with self.progress.standing_still():
                     self.validate(quick=not is_last)
                 last_validation = time.monotonic()
