@@ -116,21 +116,24 @@ def train_design(config: Path, store: Path, folder: Path, *, minutes: float, pro
         raise RaceError(f"{config.stem}: training ended with status {done.returncode}; the same command goes on.")
 
 
-def judge(design: str, config: Path, store: Path, folder: Path, *, threads: int, per_modality: int) -> Entry:
+def judge(
+    design: str, config: Path, store: Path, folder: Path, *, processes: int, threads: int, per_modality: int
+) -> Entry:
     """Score a trained design on all validation prompts, and measure what it costs."""
-    spec = read_config(config).model
+    settings = read_config(config)
+    spec = settings.model
     segmenter = Segmenter.load(folder / "best.pt", "torch", "fp32", threads)
     prompts = validation_prompts(open_store(store), per_modality=per_modality)
     means = slice_means(prompts, engine_answer(segmenter.engine))
     torch.set_num_threads(threads)
     cost = measure_model(spec, box_counts=BOX_COUNTS, repeats=TIMED_REPEATS)
-    log = read_rows(folder / "log.csv")
-    validation = read_rows(folder / "validation.csv")
+    last = read_rows(folder / "validation.csv")[-1]
+    images_per_step = settings.data.images_per_batch * settings.optimiser.accumulate * processes
     return entry_from(
         design,
         cost,
-        minutes=validation[-1]["minutes"],
-        images=int(log[-1]["images"]) if log else 0,
+        minutes=last["minutes"],
+        images=int(last["step"]) * images_per_step,
         scores={kind: means[kind]["mean"] for kind in means},
     )
 
@@ -212,6 +215,7 @@ def run_race(options: argparse.Namespace) -> list[Entry]:
                 config,
                 options.store,
                 folder,
+                processes=options.processes,
                 threads=options.threads,
                 per_modality=options.per_modality,
             )
