@@ -209,27 +209,6 @@ class _Encoder(nn.Module):
         return self.model.encode(canvas)  # type: ignore[operator, no-any-return]
 
 
-class _BoxFrameDecoder(nn.Module):
-    """The second half of a box-frame model."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(
-        self,
-        embedding: Tensor,
-        detail: Tensor,
-        box_in_view: Tensor,
-        view_in_canvas: Tensor,
-        memory: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Segment boxes; see `BoxDecoder.forward`."""
-        return self.model.decode(  # type: ignore[operator, no-any-return]
-            embedding, detail=detail, box_in_view=box_in_view, view_in_canvas=view_in_canvas, memory=memory
-        )
-
-
 class _CanvasDecoder(nn.Module):
     """The second half of a SAM model."""
 
@@ -265,11 +244,12 @@ def convert(model: nn.Module, spec: ModelSpec) -> tuple[Model, Model]:
         }
         if spec.memory:
             inputs["memory"] = torch.rand(2, 2, spec.view_size, spec.view_size)
-        decoder_module: nn.Module = _BoxFrameDecoder(model).eval()
+        decoder_module = cast(nn.Module, model.decoder).eval()  # its inputs have the names that the export wants
         batch = 1
     else:
         inputs = {"embedding": embedding, "boxes_canvas": torch.tensor([[8.0, 8.0, 99.0, 99.0]]).repeat(2, 1)}
-        decoder_module, batch = _CanvasDecoder(model).eval(), -1
+        decoder_module = _CanvasDecoder(model).eval()
+        batch = -1
     decoder = _trace(decoder_module, inputs)
     shapes = {name: [batch, *value.shape[1:]] for name, value in inputs.items()}
     decoder.reshape({**shapes, "embedding": list(embedding.shape)})

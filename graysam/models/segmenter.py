@@ -28,17 +28,9 @@ class BoxFrameSegmenter(nn.Module):
         """Embed (B, 3, S, S) canvases in [0, 1] as (B, C, h, w)."""
         return self.encoder(canvas)  # type: ignore[no-any-return]
 
-    def decode(
-        self,
-        embedding: Tensor,
-        *,
-        detail: Tensor,
-        box_in_view: Tensor,
-        view_in_canvas: Tensor,
-        memory: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Segment N boxes of one image, or of N embeddings; see `BoxDecoder.forward`."""
-        logits, iou = self.decoder(embedding, detail, box_in_view, view_in_canvas, memory)
+    def decode(self, embedding: Tensor, **inputs: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Segment N boxes of one image, or of N embeddings; `inputs` are those of `BoxDecoder.forward`, by name."""
+        logits, iou = self.decoder(embedding, **inputs)
         return logits, iou
 
 
