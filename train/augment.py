@@ -123,9 +123,9 @@ def noisy_box(
     if kind < config.tight:
         return box
     width, height = box.x_max - box.x_min + 1, box.y_max - box.y_min + 1
-    if kind < config.tight + 0.2:  # in proportion to the box
+    if kind < config.tight + config.proportional:
         shifts = rng.uniform(-1, 1, 4) * config.jitter_share * (width, height, width, height)
-    elif kind < config.tight + 0.3:  # outwards, as a box handed on from the previous slice
+    elif kind < config.tight + config.proportional + config.outwards:  # as a box handed on from the previous slice
         shifts = rng.uniform(-1, 5, 4) * (-1, -1, 1, 1) / canvas_scale
     else:
         return _jittered(box, config.jitter_px / canvas_scale, size_hw, rng)

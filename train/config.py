@@ -26,10 +26,14 @@ class DataConfig:
         images_per_batch: images of one process's batch.
         prompts_per_image: boxes drawn on each image; one encode serves them all.
         tight: share of the boxes that fit their object exactly.
+        proportional: share of the boxes whose sides are off by a share of the box.
+        outwards: share of the boxes whose sides are off outwards, as those that scripts hand on. What the three shares
+            leave is off by pixels that do not depend on the box; shares beyond 1 in all are cut off, in this order.
         jitter_share: largest shift of a side, as a share of the box, of the proportional kind of noise.
         jitter_px: largest shift of a side in canvas pixels, of the absolute kind of noise (the paper's).
         modality_weights: how often a modality is drawn, relative to 1 for those not named.
         augment: "full", or "boxes" for the paper's box noise alone.
+        augment_share: share of the images that "full" changes; the others stay as they are.
         sampling: "balanced" over modality, data set, patient and slice, or "paper": epochs of `epoch_images` images
             of each modality, and of each data set of volumes, which the paper calls sub-modalities.
         epoch_images: see `sampling`.
@@ -44,10 +48,13 @@ class DataConfig:
     images_per_batch: int = 8
     prompts_per_image: int = 2
     tight: float = 0.45
+    proportional: float = 0.2
+    outwards: float = 0.1
     jitter_share: float = 0.08
     jitter_px: float = 6.0
     modality_weights: dict[str, float] = field(default_factory=dict)
     augment: Literal["full", "boxes"] = "full"
+    augment_share: float = 1.0
     sampling: Literal["balanced", "paper"] = "balanced"
     epoch_images: int = 1000
     volumes: float = 1.0
@@ -57,7 +64,7 @@ class DataConfig:
     workers: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("tight", "propagation", "synthetic", "superpixels"):
+        for name in ("tight", "proportional", "outwards", "augment_share", "propagation", "synthetic", "superpixels"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"data.{name}: wanted a share from 0 to 1, got {getattr(self, name)}.")
         if self.volumes <= 0:

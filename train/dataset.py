@@ -190,7 +190,7 @@ class BatchSource:
         """Give image `number` of the run with its prompts."""
         rng = generator_for(self._seed, number)
         drawn = self._draw(number, rng)
-        if self._config.augment == "full":
+        if self._config.augment == "full" and rng.random() < self._config.augment_share:
             drawn = _augmented(drawn, rng)
         scale = self._spec.canvas / max(drawn.image.shape[:2])
         asked = [self._ask(mask, walk, scale, rng) for mask, walk in zip(drawn.masks, drawn.walks, strict=True)]

@@ -25,9 +25,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def fitted_weights(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """Give weights that a model can load: what it has over the earlier model is filled in.
 
-    Convolutions that look at more maps than before get zeros for these, so that the model answers as the earlier one
-    did, whatever the new maps hold, and learns to use them. Parts that are new start as the model has them; a warning
-    names them.
+    Convolutions and linear layers that look at more than before get zeros for that, so that the model answers as the
+    earlier one did, whatever the new inputs hold, and learns to use them. Parts that are new start as the model has
+    them; a warning names them.
 
     Raises:
         ConfigError: the weights have names that the model lacks, or sizes differ otherwise.
@@ -44,10 +44,11 @@ def fitted_weights(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str,
 def _fitted(name: str, value: Tensor, wanted: Tensor) -> Tensor:
     if value.shape == wanted.shape:
         return value
-    is_wider_kernel = value.ndim == wanted.ndim == 4 and value.shape[1] < wanted.shape[1]
-    if not is_wider_kernel or (value.shape[0], *value.shape[2:]) != (wanted.shape[0], *wanted.shape[2:]):
+    sees_more = value.ndim == wanted.ndim and value.ndim in (2, 4) and value.shape[1] < wanted.shape[1]
+    if not sees_more or (value.shape[0], *value.shape[2:]) != (wanted.shape[0], *wanted.shape[2:]):
         raise ConfigError(
             f"initial weights: {name} is {tuple(value.shape)}, the model wants {tuple(wanted.shape)}; take the config "
             "that they were trained with, or start without --init."
         )
-    return functional.pad(value, (0, 0, 0, 0, 0, wanted.shape[1] - value.shape[1]))
+    beyond_inputs = (0, 0) * (value.ndim - 2)  # a kernel's height and width
+    return functional.pad(value, (*beyond_inputs, 0, wanted.shape[1] - value.shape[1]))

@@ -195,6 +195,7 @@ class _Slices:
         self._volume = volume
         self._room = kept_bytes
         self._kept: dict[int, tuple[PreparedSlice, FloatArray]] = {}
+        self._recent: dict[int, NDArray[np.generic]] = {}
 
     def get(self, step: Step) -> tuple[PreparedSlice, FloatArray]:
         """Give a slice ready for decoding."""
@@ -212,7 +213,17 @@ class _Slices:
         return prepared, embedding
 
     def image(self, z: int) -> NDArray[np.generic]:
-        """Give slice z as `prepare_slice` keeps it: (H, W), or with its neighbours as (H, W, 3)."""
+        """Give slice z as `prepare_slice` keeps it: (H, W), or with its neighbours as (H, W, 3).
+
+        A step asks for its slice and, once for each object, for the one before: the last two are kept.
+        """
+        if z not in self._recent:
+            for oldest in list(self._recent)[:-1]:
+                del self._recent[oldest]
+            self._recent[z] = self._cut(z)
+        return self._recent[z]
+
+    def _cut(self, z: int) -> NDArray[np.generic]:
         adjacent = self._engine.spec.channels == "adjacent"
         image = stack_neighbours(self._volume, z) if adjacent else self._volume[z]
         return image if image.dtype in (np.uint8, np.float32) else image.astype(np.float32)

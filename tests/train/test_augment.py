@@ -64,6 +64,22 @@ def test_a_share_of_one_leaves_every_box_tight():
     assert box == BOX
 
 
+def test_the_shares_of_the_kinds_of_noise_are_those_of_the_config():
+    wide = Box(100, 100, 299, 109)  # 200 x 10: a tenth of its sides is 20 and 1 pixels, the outward kind is at most 5
+    drawn = {}
+    for kind, shares in {"proportional": (0, 1, 0), "outwards": (0, 0, 1), "by pixels": (0, 0, 0)}.items():
+        tight, proportional, outwards = shares
+        config = DataConfig(tight=tight, proportional=proportional, outwards=outwards, jitter_share=0.1, jitter_px=3.0)
+        boxes = [
+            noisy_box(wide, canvas_scale=1.0, size_hw=(400, 400), config=config, rng=np.random.default_rng(seed))
+            for seed in range(300)
+        ]
+        drawn[kind] = np.abs([box.as_array() - wide.as_array() for box in boxes]).max(axis=0).tolist()
+    assert drawn["proportional"] == [20, 1, 20, 1]
+    assert drawn["outwards"] == [5, 5, 5, 5]
+    assert drawn["by pixels"] == [3, 3, 3, 3]
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 10**6), st.floats(0.2, 4))
 def test_a_noisy_box_stays_in_the_slice_and_keeps_an_area(seed: int, scale: float):

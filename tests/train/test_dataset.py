@@ -263,6 +263,23 @@ def test_with_augmentation_the_slice_beside_is_changed_as_the_slice_itself(tiny_
     assert np.mean(overlaps) > 0.6
 
 
+def test_the_share_of_augmented_images_is_that_of_the_config(boxes_only: RunConfig, memory: SliceMemory):
+    def canvases(**values: object) -> list[np.ndarray]:
+        source = BatchSource(memory, boxes_only.model, replace(boxes_only.data, **values), seed=0)
+        return [source.prompts(number).canvas for number in range(60)]
+
+    plain = canvases()
+
+    def unchanged_share(share: float) -> float:
+        drawn = canvases(augment="full", augment_share=share)
+        return float(np.mean([np.array_equal(a, b) for a, b in zip(plain, drawn, strict=True)]))
+
+    unchanged = {share: unchanged_share(share) for share in (0.0, 0.5, 1.0)}
+    assert unchanged[0.0] == 1
+    assert 0.5 < unchanged[0.5] < 0.8  # some of the augmented are left as they are, too
+    assert unchanged[1.0] < 0.35
+
+
 def test_a_model_without_memory_learns_from_walks_by_their_boxes_alone(tiny_config: RunConfig, memory: SliceMemory):
     data = replace(tiny_config.data, propagation=1.0)
     with_it = replace(tiny_config.model, memory=True)

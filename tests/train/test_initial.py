@@ -57,9 +57,16 @@ def test_other_shapes_are_refused_with_both_and_the_remedy(other: nn.Module):
         fitted_weights(other.state_dict(), layers(3))
 
 
-def test_vectors_and_matrices_are_not_continued():
-    with pytest.raises(ConfigError, match=r"weight is \(2, 3\), the model wants \(2, 4\)"):
-        fitted_weights(nn.Linear(3, 2).state_dict(), nn.Linear(4, 2))
+def test_a_linear_layer_that_looks_at_more_numbers_answers_as_before_whatever_they_are():
+    before, after = nn.Linear(3, 2), nn.Linear(4, 2)
+    after.load_state_dict(fitted_weights(before.state_dict(), after))
+    seen = torch.tensor([1.0, -2.0, 0.5])
+    assert torch.equal(after(torch.cat([seen, torch.tensor([99.0])])), before(seen))
+
+
+def test_vectors_are_not_continued():
+    with pytest.raises(ConfigError, match=r"weight is \(2,\), the model wants \(3,\)"):
+        fitted_weights(nn.LayerNorm(2).state_dict(), nn.LayerNorm(3))
 
 
 def test_names_that_the_model_lacks_are_refused_with_their_number_and_one_of_them():
