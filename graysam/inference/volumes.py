@@ -215,10 +215,11 @@ class _Slices:
     def image(self, z: int) -> NDArray[np.generic]:
         """Give slice z as `prepare_slice` keeps it: (H, W), or with its neighbours as (H, W, 3).
 
-        A step asks for its slice and, once for each object, for the one before: the last two are kept.
+        A step asks for its slice and, once for each object, for the one before: the last three cut are kept, since the
+        first steps of the downward sweep also go back to the middle slices.
         """
         if z not in self._recent:
-            for oldest in list(self._recent)[:-1]:
+            for oldest in list(self._recent)[:-2]:
                 del self._recent[oldest]
             self._recent[z] = self._cut(z)
         return self._recent[z]

@@ -214,6 +214,27 @@ def test_each_slice_is_encoded_once_whatever_the_number_of_objects():
     assert sum(engine.decoded) == 9 + 4 + 4 + 7 + 1  # every object on every slice of its span, once
 
 
+class CountedVolume(np.ndarray):
+    """A volume that notes which slices are cut out of it."""
+
+    cut: list[int]
+
+    def __getitem__(self, key):
+        if isinstance(key, int) and self.ndim == 3:
+            self.cut.append(key)
+        return super().__getitem__(key)
+
+
+def test_a_slice_is_cut_and_converted_once_a_sweep_whatever_the_number_of_objects():
+    plain, boxes = spread_objects()
+    volume = plain.astype(np.int16).view(CountedVolume)
+    volume.cut = []
+    labels = segment_volume(MemoryEngine(), volume, [VolumeBox(box.box, 0, 8) for box in boxes])
+    assert np.array_equal(labels, segment_volume(MemoryEngine(), plain, [VolumeBox(box.box, 0, 8) for box in boxes]))
+    # up from the middle, slice 4; then down from it, which has been forgotten meanwhile
+    assert volume.cut == [4, 5, 6, 7, 8, 3, 4, 2, 1, 0]
+
+
 def test_objects_due_on_a_slice_are_decoded_together():
     volume, boxes = spread_objects()
     engine = BrightEngine()
