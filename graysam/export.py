@@ -74,6 +74,8 @@ FLOAT_OPERATIONS: Final = frozenset(
         "Subtract",
     ]
 )
+LARGE_PRODUCTS: Final = ("Convolution", "ConvolutionBackpropData", "MatMul")
+GATE: Final = "ellipse_gate"  # in the names of all operations of `box_decoder.EllipseGate`
 
 
 @dataclass(frozen=True)
@@ -316,21 +318,35 @@ def quantize(
 
 
 def float_nodes(network: Model) -> list[str]:
-    """Name the operations that stay in float: those of FLOAT_OPERATIONS, and products that no convolution feeds.
+    """Name the operations that stay in float.
 
-    The latter are the hat functions of the box-frame decoder and SAM's code of positions.
+    They are those of FLOAT_OPERATIONS; products that no convolution feeds, which are the hat functions of the box-frame
+    decoder and SAM's code of positions; the ellipse gate; and what follows the last product. There logits are added to
+    ellipses that span a hundred: one of 256 levels is as wide as what decides on which side of a contour a pixel lies.
     """
     fed: set[str] = set()
     names = []
+    finishing = _after_all_products(network)
     for node in network.get_ordered_ops():
-        kind = node.get_type_name()
-        if kind in ("Convolution", "Parameter") and (kind == "Convolution" or node.get_friendly_name() == "embedding"):
-            fed.add(node.get_friendly_name())
-        if any(source.get_friendly_name() in fed for source in _sources(node)):
-            fed.add(node.get_friendly_name())
-        if kind in FLOAT_OPERATIONS or (kind in ("MatMul", "Add") and node.get_friendly_name() not in fed):
-            names.append(node.get_friendly_name())
+        kind, name = node.get_type_name(), node.get_friendly_name()
+        is_source = kind == "Convolution" or (kind == "Parameter" and name == "embedding")
+        if is_source or any(each.get_friendly_name() in fed for each in _sources(node)):
+            fed.add(name)
+        is_on_coordinates = kind in FLOAT_OPERATIONS or (kind in ("MatMul", "Add") and name not in fed)
+        is_of_gate = GATE in name and kind != "Constant"
+        if is_on_coordinates or is_of_gate or (kind == "Add" and name in finishing):
+            names.append(name)
     return names
+
+
+def _after_all_products(network: Model) -> set[str]:
+    """Name the operations whose results reach no product of a large layer any more."""
+    leading: set[str] = set()
+    for node in reversed(network.get_ordered_ops()):
+        name, kind = node.get_friendly_name(), node.get_type_name()
+        if name in leading or (kind in LARGE_PRODUCTS and GATE not in name):
+            leading.update(source.get_friendly_name() for source in _sources(node))
+    return {node.get_friendly_name() for node in network.get_ordered_ops()} - leading
 
 
 def _sources(node: Node) -> list[Node]:

@@ -178,4 +178,24 @@ def test_float_nodes_of_the_decoder_hold_the_coordinates_and_no_convolution(expo
     kinds = {node.get_friendly_name(): node.get_type_name() for node in network.get_ops()}
     names = float_nodes(network)
     assert names
-    assert not {kinds[name] for name in names} & {"Convolution", "Relu", "Parameter"}
+    assert not {kinds[name] for name in names if "ellipse_gate" not in name} & {"Convolution", "Relu", "Parameter"}
+
+
+def test_contours_are_quantized_neither_by_the_ellipse_gate_nor_by_the_sums_that_make_the_logits(exported):
+    import openvino
+
+    network = openvino.Core().read_model(exported / "openvino-int8" / "decoder.xml")
+    rounded = {
+        node.get_friendly_name()
+        for node in network.get_ordered_ops()
+        for index in range(node.get_input_size())
+        if node.input_value(index).get_node().get_type_name() == "FakeQuantize"
+    }
+    assert any(name.endswith("to_logits/aten::_convolution/Convolution") for name in rounded)
+    logits = network.outputs[0].get_node().input_value(0).get_node().get_friendly_name()
+    assert "ellipse_gate" in logits
+    assert not [name for name in rounded if "ellipse_gate" in name]
+    # After the last convolution nothing is, and the logits are the first output.
+    ordered = [node.get_friendly_name() for node in network.get_ordered_ops()]
+    last = max(place for place, name in enumerate(ordered) if name.endswith("to_logits/aten::_convolution/Convolution"))
+    assert not rounded & set(ordered[last + 1 :]) - {name for name in rounded if "to_iou" in name}
