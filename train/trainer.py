@@ -31,7 +31,7 @@ from train.pictures import write_curves, write_overlays
 from train.run_folder import append_row, forget_rows_after, write_atomically
 from train.schedule import Plateau, Progress, learning_rate_share
 from train.tuning import apply_tuning, merged_state, train_mode
-from train.validation import PROMPT_KINDS, modality_means, score_prompts, validation_prompts
+from train.validation import PROMPT_KINDS, PromptKind, modality_means, score_prompts, validation_prompts
 
 logger = logging.getLogger("train")
 
@@ -207,7 +207,11 @@ class Trainer:
         return torch.autocast(self.device.type, torch.bfloat16)
 
     def validate(self, *, quick: bool) -> None:
-        """Score the averaged weights on process 0; keep them as best.pt when no earlier ones scored higher."""
+        """Score the averaged weights on process 0; keep them as best.pt when no earlier ones scored higher.
+
+        Weights are compared by the prompts of quick validations, also after one of all prompts: those are harder or
+        easier by chance.
+        """
         if self.processes.rank == 0:
             prompts = self.prompts[::QUICK_VALIDATION_EVERY] if quick else self.prompts
             answer = network_answer(self.average.model, self.config.model)
@@ -215,8 +219,11 @@ class Trainer:
                 "step": self.progress.step,
                 "minutes": round(self.progress.seconds / 60, 2),
             }
+            judged: dict[PromptKind, tuple[float, float]] = {}
             for kind in PROMPT_KINDS:
-                for modality, (dsc, nsd) in modality_means(score_prompts(prompts, answer, kind)).items():
+                scores = score_prompts(prompts, answer, kind)
+                judged[kind] = modality_means(scores if quick else scores[::QUICK_VALIDATION_EVERY])["mean"]
+                for modality, (dsc, nsd) in modality_means(scores).items():
                     row[f"{kind}_{modality}_dsc"] = round(dsc, 4)
                     row[f"{kind}_{modality}_nsd"] = round(nsd, 4)
             append_row(self.folder / "validation.csv", row)
@@ -225,7 +232,7 @@ class Trainer:
                 self.progress.step,
                 *(row[f"{kind}_mean_{metric}"] for kind in PROMPT_KINDS for metric in ("dsc", "nsd")),
             )
-            score = row["tight_mean_dsc"] + row["tight_mean_nsd"] + row["jit5_mean_dsc"]
+            score = sum(judged["tight"]) + judged["jit5"][0]
             self.plateau = self.plateau.after(score, self.config.optimiser)
             if score > self.best_score:
                 self.best_score = score

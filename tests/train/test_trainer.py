@@ -73,6 +73,19 @@ def test_training_lowers_the_loss_and_leaves_checkpoints_tables_and_pictures(
         assert (tmp_path / "run" / name).stat().st_size > 0
 
 
+def test_weights_are_compared_by_the_same_prompts_whether_all_are_asked_or_few(
+    tmp_path: Path, tiny_config: RunConfig, store: PackedStore
+):
+    trainer = trainer_in(tmp_path / "run", tiny_config, store)
+    trainer.validate(quick=True)
+    of_few = trainer.best_score
+    trainer.best_score = 0.0
+    trainer.validate(quick=False)
+    few, all_of_them = read_rows(tmp_path / "run/validation.csv")
+    assert few["tight_mean_dsc"] != all_of_them["tight_mean_dsc"]
+    assert trainer.best_score == of_few
+
+
 def test_best_pt_holds_half_precision_weights_and_the_spec(tmp_path: Path, tiny_config: RunConfig, store: PackedStore):
     trainer_in(tmp_path / "run", tiny_config, store).run(float("inf"))
     state = torch.load(tmp_path / "run/best.pt", weights_only=True)
