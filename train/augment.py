@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -36,11 +37,41 @@ GIVEN_BOX_OFF_CANVAS_PX = 5.0
 NEXT_BOX_OFF_CANVAS_PX = 1.5
 
 
+@dataclass(frozen=True)
+class Strength:
+    """How far slices are changed.
+
+    Attributes:
+        flip_y: share of the slices that are turned upside down.
+        warped: share that is rotated, scaled and shifted, which blurs; the others are flipped alone.
+        turned: share of these that is rotated by any angle, and not by some degrees.
+        scale, stretch: spread of the logarithms of size and of width by height.
+        toned: share of the slices whose intensities are changed.
+        gamma, contrast: spread of the logarithms of both.
+    """
+
+    flip_y: float
+    warped: float
+    turned: float
+    scale: float
+    stretch: float
+    toned: float
+    gamma: float
+    contrast: float
+
+
+FULL = Strength(flip_y=0.25, warped=0.5, turned=0.0, scale=0.15, stretch=0.08, toned=0.65, gamma=0.25, contrast=0.15)
+STRONG = Strength(flip_y=0.5, warped=0.85, turned=0.5, scale=0.2, stretch=0.15, toned=0.85, gamma=0.35, contrast=0.25)
+
+
 def draw_warp(
-    size_hw: tuple[int, int], masks: Sequence[NDArray[np.bool_]], rng: np.random.Generator
+    size_hw: tuple[int, int],
+    masks: Sequence[NDArray[np.bool_]],
+    rng: np.random.Generator,
+    strength: Strength = FULL,
 ) -> NDArray[np.float64] | None:
     """Draw a (2, 3) map that flips, rotates, scales and shifts; None where one of the masks would be lost."""
-    matrix = random_affine(*size_hw, rng)
+    matrix = random_affine(*size_hw, rng, strength)
     grown = abs(float(np.linalg.det(matrix[:, :2])))
     for mask in masks:
         if warp_mask(mask, matrix).sum() < max(SMALLEST_OBJECT_PX, KEPT_AREA_SHARE * grown * mask.sum()):
@@ -61,15 +92,15 @@ def warp_image(image: NDArray[np.uint8], matrix: NDArray[np.float64]) -> NDArray
     return cv2.warpAffine(image, matrix, size_wh, flags=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
 
 
-def random_affine(height: int, width: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Give a (2, 3) map about the middle of a slice; half of the draws are flips alone, and blur nothing."""
-    flip_x, flip_y = (-1.0 if rng.random() < 0.5 else 1.0), (-1.0 if rng.random() < 0.25 else 1.0)
+def random_affine(height: int, width: int, rng: np.random.Generator, strength: Strength = FULL) -> NDArray[np.float64]:
+    """Give a (2, 3) map about the middle of a slice; some draws are flips alone, and blur nothing."""
+    flip_x, flip_y = (-1.0 if rng.random() < 0.5 else 1.0), (-1.0 if rng.random() < strength.flip_y else 1.0)
     linear = np.diag([flip_x, flip_y])
     shift = np.zeros(2)
-    if rng.random() < 0.5:
-        angle = math.radians(rng.normal(0, 15))
-        scale = math.exp(rng.normal(0, 0.15))
-        stretch = math.exp(rng.normal(0, 0.08))
+    if rng.random() < strength.warped:
+        angle = rng.uniform(-math.pi, math.pi) if rng.random() < strength.turned else math.radians(rng.normal(0, 15))
+        scale = math.exp(rng.normal(0, strength.scale))
+        stretch = math.exp(rng.normal(0, strength.stretch))
         turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
         linear = turn @ np.diag([scale * stretch, scale / stretch]) @ linear
         shift = rng.normal(0, 0.03, 2) * (width, height)
@@ -77,12 +108,14 @@ def random_affine(height: int, width: int, rng: np.random.Generator) -> NDArray[
     return np.concatenate([linear, (middle + shift - linear @ middle)[:, None]], axis=1)
 
 
-def change_intensity(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Change gamma, contrast, colour, sharpness and noise; about a third of the slices stay as they are."""
-    if rng.random() < 0.35:
+def change_intensity(
+    image: NDArray[np.uint8], rng: np.random.Generator, strength: Strength = FULL
+) -> NDArray[np.uint8]:
+    """Change gamma, contrast, colour, sharpness and noise; some slices stay as they are."""
+    if rng.random() > strength.toned:
         return image
     levels = np.linspace(0, 1, 256, dtype=np.float32)
-    curves = [_tone_curve(levels, rng)]
+    curves = [_tone_curve(levels, rng, strength)]
     if image.ndim == 3:
         if rng.random() < 0.15:
             image = np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
@@ -98,9 +131,9 @@ def change_intensity(image: NDArray[np.uint8], rng: np.random.Generator) -> NDAr
     return changed.astype(np.uint8, copy=False)
 
 
-def _tone_curve(levels: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    curve = levels ** np.float32(math.exp(rng.normal(0, 0.25)))
-    curve = (curve - 0.5) * math.exp(rng.normal(0, 0.15)) + 0.5 + rng.normal(0, 0.05)
+def _tone_curve(levels: NDArray[np.float32], rng: np.random.Generator, strength: Strength) -> NDArray[np.float32]:
+    curve = levels ** np.float32(math.exp(rng.normal(0, strength.gamma)))
+    curve = (curve - 0.5) * math.exp(rng.normal(0, strength.contrast)) + 0.5 + rng.normal(0, 0.05)
     if rng.random() < 0.04:
         curve = 1 - curve
     clipped: NDArray[np.float32] = np.clip(curve, 0, 1).astype(np.float32)

@@ -32,8 +32,8 @@ class DataConfig:
         jitter_share: largest shift of a side, as a share of the box, of the proportional kind of noise.
         jitter_px: largest shift of a side in canvas pixels, of the absolute kind of noise (the paper's).
         modality_weights: how often a modality is drawn, relative to 1 for those not named.
-        augment: "full", or "boxes" for the paper's box noise alone.
-        augment_share: share of the images that "full" changes; the others stay as they are.
+        augment: "full", "strong" (any angle, more stretch and contrast), or "boxes" for the paper's box noise alone.
+        augment_share: share of the images that are changed; the others stay as they are.
         sampling: "balanced" over modality, data set, patient and slice, or "paper": epochs of `epoch_images` images
             of each modality, and of each data set of volumes, which the paper calls sub-modalities.
         epoch_images: see `sampling`.
@@ -53,7 +53,7 @@ class DataConfig:
     jitter_share: float = 0.08
     jitter_px: float = 6.0
     modality_weights: dict[str, float] = field(default_factory=dict)
-    augment: Literal["full", "boxes"] = "full"
+    augment: Literal["full", "strong", "boxes"] = "full"
     augment_share: float = 1.0
     sampling: Literal["balanced", "paper"] = "balanced"
     epoch_images: int = 1000

@@ -18,7 +18,18 @@ from graysam.machine import usable_cores
 from graysam.models.spec import ModelSpec
 from graysam.preprocessing import prepare_slice
 from graysam.store import PackedStore, Split, StoreEntry, decode_runs
-from train.augment import change_intensity, draw_warp, mistaken_mask, noisy_box, walked_box, warp_image, warp_mask
+from train.augment import (
+    FULL,
+    STRONG,
+    Strength,
+    change_intensity,
+    draw_warp,
+    mistaken_mask,
+    noisy_box,
+    walked_box,
+    warp_image,
+    warp_mask,
+)
 from train.config import DataConfig
 from train.sampling import build_sampler, choose_objects, generator_for
 from train.synthetic import superpixel_mask, synthetic_slice
@@ -190,8 +201,8 @@ class BatchSource:
         """Give image `number` of the run with its prompts."""
         rng = generator_for(self._seed, number)
         drawn = self._draw(number, rng)
-        if self._config.augment == "full" and rng.random() < self._config.augment_share:
-            drawn = _augmented(drawn, rng)
+        if self._config.augment != "boxes" and rng.random() < self._config.augment_share:
+            drawn = _augmented(drawn, rng, STRONG if self._config.augment == "strong" else FULL)
         scale = self._spec.canvas / max(drawn.image.shape[:2])
         asked = [self._ask(mask, walk, scale, rng) for mask, walk in zip(drawn.masks, drawn.walks, strict=True)]
         boxes, neighbours = [box for box, _ in asked], [neighbour for _, neighbour in asked]
@@ -234,10 +245,10 @@ class BatchSource:
         return DrawnImage(image, tuple(masks), tuple(walks))
 
 
-def _augmented(drawn: DrawnImage, rng: np.random.Generator) -> DrawnImage:
+def _augmented(drawn: DrawnImage, rng: np.random.Generator, strength: Strength) -> DrawnImage:
     """Warp a slice and everything drawn on it alike, unless that loses an object, and change its intensities."""
     size_hw = (drawn.image.shape[0], drawn.image.shape[1])
-    matrix = draw_warp(size_hw, drawn.masks, rng)
+    matrix = draw_warp(size_hw, drawn.masks, rng, strength)
     if matrix is not None:
         drawn = DrawnImage(
             warp_image(drawn.image, matrix),
@@ -247,7 +258,7 @@ def _augmented(drawn: DrawnImage, rng: np.random.Generator) -> DrawnImage:
     seed = int(rng.integers(1 << 32))  # the slice before gets the same tone
 
     def changed(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return change_intensity(image, np.random.default_rng(seed))
+        return change_intensity(image, np.random.default_rng(seed), strength)
 
     walks = tuple(None if walk is None else replace(walk, image=changed(walk.image)) for walk in drawn.walks)
     return replace(drawn, image=changed(drawn.image), walks=walks)

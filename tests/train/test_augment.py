@@ -9,13 +9,16 @@ from hypothesis import strategies as st
 from graysam.geometry import Box, box_around
 from graysam.inference.volumes import expected_box
 from train.augment import (
+    FULL,
     GIVEN_BOX_OFF_SHARE,
     NEXT_BOX_OFF_CANVAS_PX,
+    STRONG,
     TRUE_MASK_SHARE,
     change_intensity,
     draw_warp,
     mistaken_mask,
     noisy_box,
+    random_affine,
     walked_box,
     warp_image,
     warp_mask,
@@ -44,10 +47,28 @@ def test_a_warp_that_would_lose_an_object_is_not_drawn():
 @given(st.integers(0, 10**6))
 def test_a_drawn_warp_keeps_at_least_half_of_every_object(seed: int):
     mask = disc(24, 24, 9)
-    matrix = draw_warp((48, 48), [mask], np.random.default_rng(seed))
+    matrix = draw_warp((48, 48), [mask], np.random.default_rng(seed), STRONG)
     if matrix is not None:
         grown = abs(np.linalg.det(matrix[:, :2]))
         assert warp_mask(mask, matrix).sum() >= 0.5 * grown * mask.sum()
+
+
+def turned_by_degrees(matrix: np.ndarray) -> float:
+    """Give by how much a map turns the first axis, flips undone."""
+    across, down = matrix[0, 0], matrix[1, 0]
+    return float(np.degrees(np.arctan2(abs(down), abs(across))))
+
+
+def test_only_the_strong_changes_turn_slices_by_any_angle_and_leave_few_unblurred():
+    angles, plain = {}, {}
+    for name, strength in {"full": FULL, "strong": STRONG}.items():
+        drawn = [random_affine(48, 48, np.random.default_rng(seed), strength) for seed in range(200)]
+        angles[name] = sorted(turned_by_degrees(matrix) for matrix in drawn)
+        plain[name] = np.mean([set(np.abs(matrix[:, :2]).ravel().tolist()) == {0.0, 1.0} for matrix in drawn])
+    assert np.mean(np.array(angles["full"]) > 50) < 0.01
+    assert np.mean(np.array(angles["strong"]) > 50) > 0.1
+    assert plain["full"] == pytest.approx(0.5, abs=0.1)
+    assert plain["strong"] == pytest.approx(0.15, abs=0.07)
 
 
 def test_intensity_changes_keep_shape_and_dtype():
