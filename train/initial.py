@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -20,6 +20,29 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     state = torch.load(path, map_location="cpu", weights_only=True)
     weights = state.get("average", state["model"])
     return {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+
+
+def mean_weights(paths: Sequence[Path]) -> dict[str, Tensor]:
+    """Read the mean of several runs' weights: a model soup (Wortsman et al. 2022).
+
+    Meant for runs that went on from one another. Counters, which have no mean, are those of the first.
+
+    Raises:
+        ConfigError: they are not weights of the same model.
+    """
+    first, *others = (read_weights(path) for path in paths)
+    for path, other in zip(paths[1:], others, strict=True):
+        shapes = [{name: value.shape for name, value in weights.items()} for weights in (first, other)]
+        if shapes[0] != shapes[1]:
+            raise ConfigError(
+                f"initial weights: {path} and {paths[0]} are of different models, and have no mean; give one of them."
+            )
+    return {
+        name: torch.stack([value, *(other[name] for other in others)]).mean(dim=0)
+        if value.is_floating_point()
+        else value
+        for name, value in first.items()
+    }
 
 
 def fitted_weights(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from graysam.store import open_store
 from train.config import read_config
-from train.initial import read_weights
+from train.initial import mean_weights
 from train.run_folder import write_provenance
 from train.trainer import Terms, Trainer
 
@@ -64,7 +64,9 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="count the session's minutes from the start of the command, reading included",
     )
-    parser.add_argument("--init", type=Path, help="weights to start a fresh run from")
+    parser.add_argument(
+        "--init", type=Path, nargs="+", metavar="FILE", help="weights to start a fresh run from; of several, their mean"
+    )
     parser.add_argument("--validate-minutes", type=float, help="pause between validations")
     parser.add_argument("--validate-prompts", type=int, help="prompts of each modality in a whole validation")
     parser.add_argument("--seed", type=int)
@@ -91,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         validate_prompts=options.validate_prompts,
     )
     options.out.mkdir(parents=True, exist_ok=True)
-    initial = read_weights(options.init) if options.init else None
+    initial = mean_weights(options.init) if options.init else None
     device = torch.device(options.device)
     trainer = Trainer(config, open_store(options.store), options.out, device, initial=initial)
     trainer.resume()

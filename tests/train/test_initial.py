@@ -8,7 +8,7 @@ from torch import nn
 from graysam.models.segmenter import build_model
 from graysam.models.spec import ModelSpec
 from train.config import ConfigError
-from train.initial import fitted_weights, read_weights
+from train.initial import fitted_weights, mean_weights, read_weights
 
 
 def layers(seen: int, *, made: int = 2, kernel: int = 3) -> nn.Sequential:
@@ -93,3 +93,20 @@ def test_the_averaged_weights_are_read_first_and_in_single_precision(tmp_path: P
     assert weights["weight"].dtype == torch.float32
     assert weights["counter"].dtype == torch.int64
     assert read_weights(tmp_path / "last.pt")["weight"].tolist() == [2.0, 2.0]
+
+
+def test_of_several_files_the_mean_is_read_and_the_counters_of_the_first(tmp_path: Path):
+    for number in (1, 3, 8):
+        half = torch.full((2,), float(number), dtype=torch.float16)
+        torch.save({"model": {"weight": half, "counter": torch.tensor(number)}}, tmp_path / f"{number}.pt")
+    weights = mean_weights([tmp_path / "1.pt", tmp_path / "3.pt", tmp_path / "8.pt"])
+    assert weights["weight"].tolist() == [4.0, 4.0]
+    assert weights["counter"].item() == 1
+    assert mean_weights([tmp_path / "3.pt"])["weight"].tolist() == [3.0, 3.0]
+
+
+def test_weights_of_different_models_have_no_mean(tmp_path: Path):
+    torch.save({"model": layers(3).state_dict()}, tmp_path / "three.pt")
+    torch.save({"model": layers(4).state_dict()}, tmp_path / "four.pt")
+    with pytest.raises(ConfigError, match=r"four\.pt and .*three\.pt are of different models"):
+        mean_weights([tmp_path / "three.pt", tmp_path / "four.pt"])
