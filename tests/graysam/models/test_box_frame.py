@@ -15,6 +15,7 @@ from graysam.models.box_decoder import (
     hat_weights,
     image_maps,
     sample_embedding,
+    side_misfit,
 )
 from graysam.models.segmenter import build_model
 from graysam.models.spec import GRAYSAM, ModelSpec
@@ -204,33 +205,48 @@ def gate_that_says(number: float) -> EllipseGate:
     return gate
 
 
+WHOLE_CANVAS = torch.tensor([[0.0, 0.0, 1.0, 1.0]] * 2)
+
+
 def test_a_gate_that_trusts_the_image_leaves_its_logits():
     logits, ellipse = torch.randn(2, 4, 4), torch.randn(2, 4, 4)
-    blended = gate_that_says(50.0)(torch.zeros(2, 3), logits, ellipse)
+    blended = gate_that_says(50.0)(torch.zeros(2, 3), logits, ellipse, WHOLE_CANVAS)
     assert torch.allclose(blended, logits)
 
 
 def test_a_gate_that_trusts_the_box_answers_with_the_steep_ellipse():
     logits, ellipse = torch.randn(2, 4, 4), torch.randn(2, 4, 4)
-    blended = gate_that_says(-50.0)(torch.zeros(2, 3), logits, ellipse)
+    blended = gate_that_says(-50.0)(torch.zeros(2, 3), logits, ellipse, WHOLE_CANVAS)
     assert torch.allclose(blended, 20 * ellipse)
 
 
 def test_half_of_the_trust_gives_the_mean_of_both():
     logits, ellipse = torch.full((1, 2, 2), 3.0), torch.full((1, 2, 2), 0.5)
-    assert gate_that_says(0.0)(torch.zeros(1, 3), logits, ellipse)[0, 0, 0].item() == pytest.approx((3 + 10) / 2)
+    blended = gate_that_says(0.0)(torch.zeros(1, 3), logits, ellipse, WHOLE_CANVAS[:1])
+    assert blended[0, 0, 0].item() == pytest.approx((3 + 10) / 2)
 
 
-def test_the_gate_is_told_by_how_far_contour_and_ellipse_disagree():
+def test_the_gate_is_told_by_how_far_contour_and_ellipse_disagree_and_where():
     gate, seen = EllipseGate(features=3), []
-    gate.to_trust.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][:, -1]))
+    gate.to_trust.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][:, 3:]))
     ellipse = torch.full((2, 4, 4), -1.0)
     ellipse[:, :2] = 1.0  # eight cells inside
     logits = torch.full((2, 4, 4), -50.0)
     logits[0, :2] = 50.0  # the same eight
-    logits[1, :1] = 50.0  # four of them: DSC 2 * 4 / (4 + 8) = 2/3
-    gate(torch.zeros(2, 3), logits, ellipse)
-    assert seen[0].tolist() == pytest.approx([0, 20 / 3], abs=1e-4)
+    logits[1, :1] = 50.0  # four of them: DSC 2 * 4 / (4 + 8) = 2/3, and it ends one cell of four earlier below
+    gate(torch.zeros(2, 3), logits, ellipse, WHOLE_CANVAS)
+    assert seen[0][0].tolist() == pytest.approx([0, 0, 0, 0, 0], abs=1e-4)
+    assert seen[0][1].tolist() == pytest.approx([20 / 3, 0, 0, 25, 0], abs=1e-4)
+
+
+def test_the_misfit_of_each_side_is_counted_in_hundredths_of_the_canvas():
+    given = torch.zeros(1, 8, 8)
+    given[:, 2:6, 2:6] = 1
+    found = torch.zeros(1, 8, 8)
+    found[:, 2:7, 1:4] = 1  # left side one cell further out, right two cells further in, lower side one further out
+    view = torch.tensor([[0.2, 0.5, 0.6, 0.6]])  # 40 hundredths wide, 10 high: cells of 5 by 1.25
+    assert side_misfit(found, given, view)[0].tolist() == pytest.approx([5, 10, 0, 1.25])
+    assert side_misfit(given, given, view)[0].tolist() == [0, 0, 0, 0]
 
 
 def test_an_untrained_decoder_with_a_gate_answers_with_the_ellipse_too():
