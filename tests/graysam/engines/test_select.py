@@ -10,6 +10,7 @@ PLAIN = CpuFacts(frozenset({"avx2", "avx512f"}), "Xeon W-2133", 6)
 VNNI = CpuFacts(frozenset({"avx512_vnni"}), "Ice Lake", 4)
 BF16 = CpuFacts(frozenset({"avx512_bf16"}), "Cooper Lake without int8", 4)
 ZEN4 = CpuFacts(frozenset({"avx512_vnni", "avx512_bf16"}), "Zen 4", 4)
+AMX = CpuFacts(frozenset({"avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"}), "Sapphire Rapids", 4)
 
 
 @pytest.fixture
@@ -30,7 +31,9 @@ def everything_installed(monkeypatch, *absent):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in absent else object())
 
 
-@pytest.mark.parametrize(("facts", "precision"), [(PLAIN, "fp32"), (VNNI, "int8"), (BF16, "bf16"), (ZEN4, "int8")])
+@pytest.mark.parametrize(
+    ("facts", "precision"), [(PLAIN, "fp32"), (VNNI, "int8"), (BF16, "bf16"), (ZEN4, "int8"), (AMX, "bf16")]
+)
 def test_auto_takes_the_format_that_the_cpu_has_instructions_for(whole_export, monkeypatch, facts, precision):
     everything_installed(monkeypatch)
     assert choose_engine(whole_export, "auto", "auto", facts) == EngineChoice("openvino", precision)
