@@ -81,7 +81,7 @@ def segment_volume(
 ) -> Labels:
     """Segment the objects of a volume.
 
-    Memory, besides the volume and its labels: one slice at a time, `kept_bytes` of embeddings, and with "confident"
+    Memory, besides the volume and its labels: three slices at a time, `kept_bytes` of embeddings, and with "confident"
     two bytes for each pixel of the slices that both sweeps visit.
 
     Args:

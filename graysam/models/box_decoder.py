@@ -19,7 +19,7 @@ IMAGE_MAPS = 4  # red, green, blue, and gray in units of its own spread within t
 GEOMETRY_MAPS = 6
 ELLIPSE_EDGE = 20.0  # makes an ellipse map the logits of a mask with a sharp edge
 MEMORY_MAPS = 2  # the object on the slice beside, and by how much that slice is brighter
-SIDES = 4
+SIDES = 4  # of a box: left, right, above, below
 LEAST_SPREAD = 0.02  # of gray within a view, so that noise on a plain ground is not blown up
 
 
