@@ -20,6 +20,7 @@ JITTER_AMPLITUDES = (0.4, 1.0)  # of the largest shift
 JITTER_TRIES = 20
 # An object of which a warp leaves less than this share within the slice is no longer what its label says.
 KEPT_AREA_SHARE = 0.5
+BEND_NODES = (4, 12)  # along the longer side of a slice, the last not included
 # What a walk through a volume knows of an object is wrong in three ways: its mask on the slice beside is a model's
 # answer, the box that the walk was given may be loose, and so the next box is off.
 TRUE_MASK_SHARE = 0.2
@@ -48,6 +49,8 @@ class Strength:
         scale, stretch: spread of the logarithms of size and of width by height.
         toned: share of the slices whose intensities are changed.
         gamma, contrast: spread of the logarithms of both.
+        bent: share of the slices that are bent by a smooth random field (Simard et al. 2003).
+        bend: spread of the field at its nodes, as a share of the distance between them.
     """
 
     flip_y: float
@@ -58,10 +61,56 @@ class Strength:
     toned: float
     gamma: float
     contrast: float
+    bent: float
+    bend: float
 
 
-FULL = Strength(flip_y=0.25, warped=0.5, turned=0.0, scale=0.15, stretch=0.08, toned=0.65, gamma=0.25, contrast=0.15)
-STRONG = Strength(flip_y=0.5, warped=0.85, turned=0.5, scale=0.2, stretch=0.15, toned=0.85, gamma=0.35, contrast=0.25)
+FULL = Strength(
+    flip_y=0.25,
+    warped=0.5,
+    turned=0.0,
+    scale=0.15,
+    stretch=0.08,
+    toned=0.65,
+    gamma=0.25,
+    contrast=0.15,
+    bent=0.0,
+    bend=0.0,
+)
+STRONG = Strength(
+    flip_y=0.35,
+    warped=0.85,
+    turned=0.2,
+    scale=0.2,
+    stretch=0.15,
+    toned=0.85,
+    gamma=0.35,
+    contrast=0.25,
+    bent=0.5,
+    bend=0.12,
+)
+
+
+@dataclass(frozen=True)
+class Warp:
+    """Where the pixels of a slice go.
+
+    Attributes:
+        matrix: (2, 3), maps a pixel of the slice to where it goes, but for the bending.
+        sources: (H, W, 2) float32, where each pixel (x, y) of the warped slice comes from, bending included; None where
+            the matrix says all.
+    """
+
+    matrix: NDArray[np.float64]
+    sources: NDArray[np.float32] | None = None
+
+    def moved(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Move (H, W) or (H, W, 3), bilinear; what comes from beyond the slice is 0."""
+        if self.sources is not None:
+            across, down = cv2.split(self.sources)
+            return cv2.remap(image, across, down, cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+        size_wh = (image.shape[1], image.shape[0])
+        return cv2.warpAffine(image, self.matrix, size_wh, flags=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
 
 
 def draw_warp(
@@ -69,27 +118,36 @@ def draw_warp(
     masks: Sequence[NDArray[np.bool_]],
     rng: np.random.Generator,
     strength: Strength = FULL,
-) -> NDArray[np.float64] | None:
-    """Draw a (2, 3) map that flips, rotates, scales and shifts; None where one of the masks would be lost."""
-    matrix = random_affine(*size_hw, rng, strength)
-    grown = abs(float(np.linalg.det(matrix[:, :2])))
+) -> Warp | None:
+    """Draw how a slice is flipped, rotated, scaled, shifted and bent; None where one of the masks would be lost."""
+    warp = Warp(random_affine(*size_hw, rng, strength))
+    if rng.random() < strength.bent:
+        warp = bent(warp, size_hw, rng, strength)
+    grown = abs(float(np.linalg.det(warp.matrix[:, :2])))
     for mask in masks:
-        if warp_mask(mask, matrix).sum() < max(SMALLEST_OBJECT_PX, KEPT_AREA_SHARE * grown * mask.sum()):
+        if warp_mask(mask, warp).sum() < max(SMALLEST_OBJECT_PX, KEPT_AREA_SHARE * grown * mask.sum()):
             return None
-    return matrix
+    return warp
 
 
-def warp_mask(mask: NDArray[np.bool_], matrix: NDArray[np.float64]) -> NDArray[np.bool_]:
+def warp_mask(mask: NDArray[np.bool_], warp: Warp) -> NDArray[np.bool_]:
     """Move a (H, W) mask; what comes from beyond the slice is background."""
-    size_wh = (mask.shape[1], mask.shape[0])
-    moved = cv2.warpAffine(mask.astype(np.uint8) * 255, matrix, size_wh, flags=cv2.INTER_LINEAR)
-    return moved > 127
+    return warp.moved(mask.astype(np.uint8) * 255) > 127
 
 
-def warp_image(image: NDArray[np.uint8], matrix: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Move a (H, W) or (H, W, 3) slice; what comes from beyond it is 0."""
-    size_wh = (image.shape[1], image.shape[0])
-    return cv2.warpAffine(image, matrix, size_wh, flags=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+def bent(warp: Warp, size_hw: tuple[int, int], rng: np.random.Generator, strength: Strength) -> Warp:
+    """Add a smooth random field to where the pixels of an (H, W) slice come from.
+
+    The field is drawn at a few nodes along the longer side, and is gentle enough there to fold hardly any of it.
+    """
+    height, width = size_hw
+    pitch_px = max(size_hw) / rng.integers(*BEND_NODES)
+    nodes = rng.normal(0, strength.bend * pitch_px, (*(math.ceil(size / pitch_px) + 1 for size in size_hw), 2))
+    field = cv2.resize(nodes.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    back = cv2.invertAffineTransform(warp.matrix).astype(np.float32)
+    across = np.arange(width, dtype=np.float32)[None, :, None]
+    down = np.arange(height, dtype=np.float32)[:, None, None]
+    return Warp(warp.matrix, across * back[:, 0] + down * back[:, 1] + back[:, 2] + field)
 
 
 def random_affine(height: int, width: int, rng: np.random.Generator, strength: Strength = FULL) -> NDArray[np.float64]:
@@ -141,7 +199,13 @@ def _tone_curve(levels: NDArray[np.float32], rng: np.random.Generator, strength:
 
 
 def noisy_box(
-    box: Box, *, canvas_scale: float, size_hw: tuple[int, int], config: DataConfig, rng: np.random.Generator
+    box: Box,
+    *,
+    canvas_scale: float,
+    size_hw: tuple[int, int],
+    config: DataConfig,
+    rng: np.random.Generator,
+    tight: float | None = None,
 ) -> Box:
     """Move the sides of a tight box as people, scripts and propagation do.
 
@@ -151,14 +215,15 @@ def noisy_box(
         size_hw: of the slice; the box stays within it.
         config: shares and sizes of the noise.
         rng: source of the draws.
+        tight: share that stays tight, if it is not the config's.
     """
-    kind = rng.random()
-    if kind < config.tight:
+    kind, tight = rng.random(), config.tight if tight is None else tight
+    if kind < tight:
         return box
     width, height = box.x_max - box.x_min + 1, box.y_max - box.y_min + 1
-    if kind < config.tight + config.proportional:
+    if kind < tight + config.proportional:
         shifts = rng.uniform(-1, 1, 4) * config.jitter_share * (width, height, width, height)
-    elif kind < config.tight + config.proportional + config.outwards:  # as a box handed on from the previous slice
+    elif kind < tight + config.proportional + config.outwards:  # as a box handed on from the previous slice
         shifts = rng.uniform(-1, 5, 4) * (-1, -1, 1, 1) / canvas_scale
     else:
         return _jittered(box, config.jitter_px / canvas_scale, size_hw, rng)

@@ -29,10 +29,11 @@ class DataConfig:
         proportional: share of the boxes whose sides are off by a share of the box.
         outwards: share of the boxes whose sides are off outwards, as those that scripts hand on. What the three shares
             leave is off by pixels that do not depend on the box; shares beyond 1 in all are cut off, in this order.
+        modality_tight: another `tight` for some modalities, as where objects are smaller than the shifts by pixels.
         jitter_share: largest shift of a side, as a share of the box, of the proportional kind of noise.
         jitter_px: largest shift of a side in canvas pixels, of the absolute kind of noise (the paper's).
         modality_weights: how often a modality is drawn, relative to 1 for those not named.
-        augment: "full", "strong" (any angle, more stretch and contrast), or "boxes" for the paper's box noise alone.
+        augment: "full", "strong" (bent, any angle, more contrast), or "boxes" for the paper's box noise alone.
         augment_share: share of the images that are changed; the others stay as they are.
         sampling: "balanced" over modality, data set, patient and slice, or "paper": epochs of `epoch_images` images
             of each modality, and of each data set of volumes, which the paper calls sub-modalities.
@@ -53,6 +54,7 @@ class DataConfig:
     jitter_share: float = 0.08
     jitter_px: float = 6.0
     modality_weights: dict[str, float] = field(default_factory=dict)
+    modality_tight: dict[str, float] = field(default_factory=dict)
     augment: Literal["full", "strong", "boxes"] = "full"
     augment_share: float = 1.0
     sampling: Literal["balanced", "paper"] = "balanced"
@@ -67,6 +69,9 @@ class DataConfig:
         for name in ("tight", "proportional", "outwards", "augment_share", "propagation", "synthetic", "superpixels"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"data.{name}: wanted a share from 0 to 1, got {getattr(self, name)}.")
+        for modality, tight in self.modality_tight.items():
+            if not 0.0 <= tight <= 1.0:
+                raise ConfigError(f"data.modality_tight.{modality}: wanted a share from 0 to 1, got {tight}.")
         if self.volumes <= 0:
             raise ConfigError(f"data.volumes: wanted a factor above 0, got {self.volumes}; 1 draws them as the others.")
         if min(self.images_per_batch, self.prompts_per_image, self.epoch_images) < 1 or self.workers < 0:

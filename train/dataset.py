@@ -22,12 +22,12 @@ from train.augment import (
     FULL,
     STRONG,
     Strength,
+    Warp,
     change_intensity,
     draw_warp,
     mistaken_mask,
     noisy_box,
     walked_box,
-    warp_image,
     warp_mask,
 )
 from train.config import DataConfig
@@ -107,11 +107,13 @@ class DrawnImage:
         image: (H, W) or (H, W, 3) uint8.
         masks: (H, W) each.
         walks: for each object how a walk through its volume comes upon it, or None for a box of its own.
+        tight: share of the boxes that fit their object exactly.
     """
 
     image: NDArray[np.uint8]
     masks: tuple[NDArray[np.bool_], ...]
     walks: tuple[Walk | None, ...]
+    tight: float
 
 
 class SliceMemory:
@@ -204,33 +206,34 @@ class BatchSource:
         if self._config.augment != "boxes" and rng.random() < self._config.augment_share:
             drawn = _augmented(drawn, rng, STRONG if self._config.augment == "strong" else FULL)
         scale = self._spec.canvas / max(drawn.image.shape[:2])
-        asked = [self._ask(mask, walk, scale, rng) for mask, walk in zip(drawn.masks, drawn.walks, strict=True)]
+        objects = zip(drawn.masks, drawn.walks, strict=True)
+        asked = [self._ask(mask, walk, scale, drawn.tight, rng) for mask, walk in objects]
         boxes, neighbours = [box for box, _ in asked], [neighbour for _, neighbour in asked]
         return prepare_prompts(drawn.image, drawn.masks, boxes, self._spec, neighbours)
 
     def _ask(
-        self, mask: NDArray[np.bool_], walk: Walk | None, scale: float, rng: np.random.Generator
+        self, mask: NDArray[np.bool_], walk: Walk | None, scale: float, tight: float, rng: np.random.Generator
     ) -> tuple[Box, Neighbour | None]:
         """Draw the box that asks for an object, and what is known from the slice before."""
         if walk is None:
-            return self._noisy_box(mask, scale, rng), None
+            return self._noisy_box(mask, scale, tight, rng), None
         if walk.middle.any() and rng.random() < LOST_SHARE:
-            return self._noisy_box(walk.middle, scale, rng), None
+            return self._noisy_box(walk.middle, scale, tight, rng), None
         found = mistaken_mask(walk.mask, rng)
         box = walked_box(found, walk.middle, place=walk.place, length=walk.length, canvas_scale=scale, rng=rng)
-        return (self._noisy_box(mask, scale, rng), None) if box is None else (box, Neighbour(walk.image, found))
+        return (self._noisy_box(mask, scale, tight, rng), None) if box is None else (box, Neighbour(walk.image, found))
 
-    def _noisy_box(self, mask: NDArray[np.bool_], scale: float, rng: np.random.Generator) -> Box:
-        tight = box_around(mask)
-        assert tight is not None, "the store holds no empty objects, and a warp that loses one is undone"
+    def _noisy_box(self, mask: NDArray[np.bool_], scale: float, tight: float, rng: np.random.Generator) -> Box:
+        box = box_around(mask)
+        assert box is not None, "the store holds no empty objects, and a warp that loses one is undone"
         size_hw = (mask.shape[0], mask.shape[1])
-        return noisy_box(tight, canvas_scale=scale, size_hw=size_hw, config=self._config, rng=rng)
+        return noisy_box(box, canvas_scale=scale, size_hw=size_hw, config=self._config, rng=rng, tight=tight)
 
     def _draw(self, number: int, rng: np.random.Generator) -> DrawnImage:
         config, wanted = self._config, self._config.prompts_per_image
         if config.synthetic and rng.random() < config.synthetic:
             image, shapes = synthetic_slice(wanted, rng)
-            return DrawnImage(image, tuple(shapes), (None,) * wanted)
+            return DrawnImage(image, tuple(shapes), (None,) * wanted, config.tight)
         entry = self._sampler.draw(number, rng)
         image = self._memory.image(entry)
         objects = choose_objects(self._memory.object_count(entry), wanted, rng)
@@ -242,18 +245,20 @@ class BatchSource:
                 masks[place] = mask if found is None else found
             elif config.propagation and rng.random() < config.propagation:
                 walks[place] = self._memory.walk(entry, objects[place], rng)
-        return DrawnImage(image, tuple(masks), tuple(walks))
+        tight = config.modality_tight.get(self._memory.entries[entry].modality, config.tight)
+        return DrawnImage(image, tuple(masks), tuple(walks), tight)
 
 
 def _augmented(drawn: DrawnImage, rng: np.random.Generator, strength: Strength) -> DrawnImage:
     """Warp a slice and everything drawn on it alike, unless that loses an object, and change its intensities."""
     size_hw = (drawn.image.shape[0], drawn.image.shape[1])
-    matrix = draw_warp(size_hw, drawn.masks, rng, strength)
-    if matrix is not None:
-        drawn = DrawnImage(
-            warp_image(drawn.image, matrix),
-            tuple(warp_mask(mask, matrix) for mask in drawn.masks),
-            tuple(None if walk is None else _warped(walk, matrix) for walk in drawn.walks),
+    warp = draw_warp(size_hw, drawn.masks, rng, strength)
+    if warp is not None:
+        drawn = replace(
+            drawn,
+            image=warp.moved(drawn.image),
+            masks=tuple(warp_mask(mask, warp) for mask in drawn.masks),
+            walks=tuple(None if walk is None else _warped(walk, warp) for walk in drawn.walks),
         )
     seed = int(rng.integers(1 << 32))  # the slice before gets the same tone
 
@@ -264,12 +269,9 @@ def _augmented(drawn: DrawnImage, rng: np.random.Generator, strength: Strength) 
     return replace(drawn, image=changed(drawn.image), walks=walks)
 
 
-def _warped(walk: Walk, matrix: NDArray[np.float64]) -> Walk:
+def _warped(walk: Walk, warp: Warp) -> Walk:
     return replace(
-        walk,
-        image=warp_image(walk.image, matrix),
-        mask=warp_mask(walk.mask, matrix),
-        middle=warp_mask(walk.middle, matrix),
+        walk, image=warp.moved(walk.image), mask=warp_mask(walk.mask, warp), middle=warp_mask(walk.middle, warp)
     )
 
 

@@ -14,7 +14,7 @@ from graysam.models.spec import ModelSpec
 from graysam.preprocessing import prepare_slice
 from graysam.store import PackedStore, StoreWriter, encode_image, encode_runs, open_store
 from train.config import DataConfig, RunConfig
-from train.dataset import TWO_SLICES_SHARE, BatchSource, SliceMemory, prepare_prompts
+from train.dataset import TWO_SLICES_SHARE, Batch, BatchSource, SliceMemory, prepare_prompts
 from train.loader import batches_from
 from train.tracks import Place
 
@@ -278,6 +278,17 @@ def test_the_share_of_augmented_images_is_that_of_the_config(boxes_only: RunConf
     assert unchanged[0.0] == 1
     assert 0.5 < unchanged[0.5] < 0.8  # some of the augmented are left as they are, too
     assert unchanged[1.0] < 0.35
+
+
+def test_modalities_may_have_their_own_share_of_tight_boxes(boxes_only: RunConfig, memory: SliceMemory):
+    def batch(**values: object) -> Batch:
+        data = replace(boxes_only.data, proportional=0.0, outwards=0.0, **values)
+        return BatchSource(memory, boxes_only.model, data, seed=0).batch(0)
+
+    everywhere = {entry.modality: 1.0 for entry in memory.entries}
+    tight, named, noisy = batch(tight=1.0), batch(tight=0.0, modality_tight=everywhere), batch(tight=0.0)
+    assert torch.equal(named.target, tight.target)
+    assert not torch.equal(noisy.target, tight.target)
 
 
 def test_a_model_without_memory_learns_from_walks_by_their_boxes_alone(tiny_config: RunConfig, memory: SliceMemory):
