@@ -22,14 +22,23 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
 
 
-def mean_weights(paths: Sequence[Path]) -> dict[str, Tensor]:
+def mean_weights(paths: Sequence[Path], shares: Sequence[float] | None = None) -> dict[str, Tensor]:
     """Read the mean of several runs' weights: a model soup (Wortsman et al. 2022).
 
     Meant for runs that went on from one another. Counters, which have no mean, are those of the first.
 
+    Args:
+        paths: files of the same model.
+        shares: one for each file, relative to their sum; None for the plain mean.
+
     Raises:
-        ConfigError: they are not weights of the same model.
+        ConfigError: they are not weights of the same model, or the shares do not fit them.
     """
+    shares = [1.0] * len(paths) if shares is None else shares
+    if len(shares) != len(paths) or min(shares) < 0 or sum(shares) == 0:
+        raise ConfigError(
+            f"shares of weights: wanted {len(paths)} numbers from 0 on, one of them more, got {list(shares)}."
+        )
     first, *others = (read_weights(path) for path in paths)
     for path, other in zip(paths[1:], others, strict=True):
         shapes = [{name: value.shape for name, value in weights.items()} for weights in (first, other)]
@@ -37,12 +46,14 @@ def mean_weights(paths: Sequence[Path]) -> dict[str, Tensor]:
             raise ConfigError(
                 f"initial weights: {path} and {paths[0]} are of different models, and have no mean; give one of them."
             )
-    return {
-        name: torch.stack([value, *(other[name] for other in others)]).mean(dim=0)
-        if value.is_floating_point()
-        else value
-        for name, value in first.items()
-    }
+    parts = [share / sum(shares) for share in shares]
+
+    def mean(name: str) -> Tensor:
+        values = torch.stack([weights[name] for weights in (first, *others)])
+        weighted: Tensor = torch.tensordot(torch.tensor(parts), values, dims=1)
+        return weighted
+
+    return {name: mean(name) if value.is_floating_point() else value for name, value in first.items()}
 
 
 def fitted_weights(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

@@ -5,10 +5,12 @@ import pytest
 import torch
 from torch import nn
 
+from graysam.models.checkpoint import read_checkpoint
 from graysam.models.segmenter import build_model
 from graysam.models.spec import ModelSpec
 from train.config import ConfigError
 from train.initial import fitted_weights, mean_weights, read_weights
+from train.soup import main
 
 
 def layers(seen: int, *, made: int = 2, kernel: int = 3) -> nn.Sequential:
@@ -110,3 +112,36 @@ def test_weights_of_different_models_have_no_mean(tmp_path: Path):
     torch.save({"model": layers(4).state_dict()}, tmp_path / "four.pt")
     with pytest.raises(ConfigError, match=r"four\.pt and .*three\.pt are of different models"):
         mean_weights([tmp_path / "three.pt", tmp_path / "four.pt"])
+
+
+def test_files_may_have_unequal_shares_in_a_mean(tmp_path: Path):
+    for number in (1, 5):
+        torch.save({"model": {"weight": torch.full((2,), float(number))}}, tmp_path / f"{number}.pt")
+    assert mean_weights([tmp_path / "1.pt", tmp_path / "5.pt"], [3, 1])["weight"].tolist() == [2.0, 2.0]
+    with pytest.raises(ConfigError, match=r"wanted 2 numbers from 0 on, one of them more, got \[1\]"):
+        mean_weights([tmp_path / "1.pt", tmp_path / "5.pt"], [1])
+    with pytest.raises(ConfigError, match="one of them more"):
+        mean_weights([tmp_path / "1.pt", tmp_path / "5.pt"], [0, 0])
+
+
+def test_a_soup_is_a_checkpoint_with_the_spec_of_its_first_part(tiny_spec: ModelSpec, tmp_path: Path):
+    paths = [tmp_path / "a.pt", tmp_path / "b.pt"]
+    models = [build_model(tiny_spec) for _ in paths]
+    for path, model in zip(paths, models, strict=True):
+        torch.save({"model": model.state_dict(), "spec": tiny_spec.to_dict()}, path)
+    out = tmp_path / "mean.pt"
+    assert main([*map(str, paths), "--shares", "1", "3", "--out", str(out)]) == 0
+    soup = read_checkpoint(out)
+    assert soup.spec == tiny_spec
+    name = "decoder.stem.body.conv.weight"
+    first, second = (model.state_dict()[name] for model in models)
+    torch.testing.assert_close(soup.state[name].float(), (first + 3 * second) / 4, atol=1e-3, rtol=1e-3)
+
+
+def test_a_soup_cannot_begin_with_weights_that_do_not_say_what_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    torch.save({"model": layers(3).state_dict()}, tmp_path / "last.pt")
+    assert main([str(tmp_path / "last.pt"), "--out", str(tmp_path / "mean.pt")]) == 1
+    assert "begin with a best.pt" in capsys.readouterr().err
+    assert not (tmp_path / "mean.pt").exists()

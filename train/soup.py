@@ -1,0 +1,56 @@
+"""Write the mean of several runs' weights: `python -m train.soup a/best.pt b/best.pt --shares 3 1 --out mean.pt`.
+
+Weights of runs that went on from one another, or from the same weights, often answer better as a mean than each alone
+(model soups, Wortsman et al. 2022). What is written is taken by `graysam.export` and by `train.run --init`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from graysam.errors import GraySamError
+from graysam.models.checkpoint import read_checkpoint
+from train.config import ConfigError
+from train.initial import mean_weights
+from train.run_folder import write_atomically
+
+
+def write_soup(weights: Sequence[Path], shares: Sequence[float] | None, out: Path) -> None:
+    """Write the weighted mean of some files' weights, in half precision, with the first one's spec.
+
+    Args:
+        weights: a best.pt, last.pt or shipped model.pt each; the first must say its spec, which last.pt does not.
+        shares: one for each file, relative to their sum; None for the plain mean.
+        out: the file to write.
+
+    Raises:
+        ConfigError: the files are of different models, shares do not fit them, or the first has no spec.
+    """
+    spec = read_checkpoint(weights[0]).spec
+    if spec is None:
+        raise ConfigError(f"{weights[0]}: wanted a file with its spec first, found none; begin with a best.pt.")
+    mean = mean_weights(weights, shares)
+    halved = {name: value.half() if value.is_floating_point() else value for name, value in mean.items()}
+    write_atomically(out, {"model": halved, "spec": spec.to_dict()})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write a soup; exit status 1 when the files do not go together."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", type=Path, nargs="+", help="files of train.run, the first one a best.pt")
+    parser.add_argument("--shares", type=float, nargs="+", help="of the files, in their order; equal by default")
+    parser.add_argument("--out", type=Path, required=True, help="file to write")
+    options = parser.parse_args(argv)
+    try:
+        write_soup(options.weights, options.shares, options.out)
+    except GraySamError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
