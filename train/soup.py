@@ -2,6 +2,10 @@
 
 Weights of runs that went on from one another, or from the same weights, often answer better as a mean than each alone
 (model soups, Wortsman et al. 2022). What is written is taken by `graysam.export` and by `train.run --init`.
+
+`--shift` adds to the logits of a box-frame decoder: a cross-entropy makes them say how likely a pixel belongs to the
+object, and the mask of the highest expected DSC has a threshold below one half, namely at half of that DSC (Lipton,
+Elkan and Narayanaswamy 2014).
 """
 
 from __future__ import annotations
@@ -17,22 +21,30 @@ from train.config import ConfigError
 from train.initial import mean_weights
 from train.run_folder import write_atomically
 
+LOGITS_BIAS = "decoder.to_logits.bias"
 
-def write_soup(weights: Sequence[Path], shares: Sequence[float] | None, out: Path) -> None:
+
+def write_soup(weights: Sequence[Path], shares: Sequence[float] | None, out: Path, *, shift: float = 0.0) -> None:
     """Write the weighted mean of some files' weights, in half precision, with the first one's spec.
 
     Args:
         weights: a best.pt, last.pt or shipped model.pt each; the first must say its spec, which last.pt does not.
         shares: one for each file, relative to their sum; None for the plain mean.
         out: the file to write.
+        shift: added to the logits of the contour, before the ellipse gate; only box-frame decoders have them.
 
     Raises:
-        ConfigError: the files are of different models, shares do not fit them, or the first has no spec.
+        ConfigError: the files are of different models, shares do not fit them, the first has no spec, or a model
+            without such logits is to be shifted.
     """
     spec = read_checkpoint(weights[0]).spec
     if spec is None:
         raise ConfigError(f"{weights[0]}: wanted a file with its spec first, found none; begin with a best.pt.")
     mean = mean_weights(weights, shares)
+    if shift:
+        if LOGITS_BIAS not in mean:
+            raise ConfigError(f"{weights[0]}: wanted a box-frame decoder to shift, found no {LOGITS_BIAS!r}.")
+        mean[LOGITS_BIAS] = mean[LOGITS_BIAS] + shift
     halved = {name: value.half() if value.is_floating_point() else value for name, value in mean.items()}
     write_atomically(out, {"model": halved, "spec": spec.to_dict()})
 
@@ -42,10 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", type=Path, nargs="+", help="files of train.run, the first one a best.pt")
     parser.add_argument("--shares", type=float, nargs="+", help="of the files, in their order; equal by default")
+    parser.add_argument("--shift", type=float, default=0.0, help="what is added to the logits; 0 by default")
     parser.add_argument("--out", type=Path, required=True, help="file to write")
     options = parser.parse_args(argv)
     try:
-        write_soup(options.weights, options.shares, options.out)
+        write_soup(options.weights, options.shares, options.out, shift=options.shift)
     except GraySamError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -145,3 +145,30 @@ def test_a_soup_cannot_begin_with_weights_that_do_not_say_what_they_are(
     assert main([str(tmp_path / "last.pt"), "--out", str(tmp_path / "mean.pt")]) == 1
     assert "begin with a best.pt" in capsys.readouterr().err
     assert not (tmp_path / "mean.pt").exists()
+
+
+def test_a_shift_raises_every_logit_by_as_much(tiny_spec: ModelSpec, tmp_path: Path):
+    model = build_model(tiny_spec)
+    torch.save({"model": model.state_dict(), "spec": tiny_spec.to_dict()}, tmp_path / "best.pt")
+    assert main([str(tmp_path / "best.pt"), "--shift", "0.5", "--out", str(tmp_path / "shifted.pt")]) == 0
+    shifted = build_model(tiny_spec)
+    shifted.load_state_dict(read_weights(tmp_path / "shifted.pt"))
+    inputs = {
+        "detail": torch.rand(2, 3, tiny_spec.view_size, tiny_spec.view_size),
+        "box_in_view": torch.tensor([[0.2, 0.2, 0.8, 0.8]] * 2),
+        "view_in_canvas": torch.tensor([[0.1, 0.1, 0.6, 0.6]] * 2),
+    }
+    logits = []
+    for each in (model.eval(), shifted.eval()):
+        with torch.inference_mode():
+            embedding = each.encode(torch.ones(2, 3, tiny_spec.canvas, tiny_spec.canvas))
+            logits.append(each.decode(embedding, **inputs)[0])
+    torch.testing.assert_close(logits[1], logits[0] + 0.5, atol=0.02, rtol=0)  # weights were halved
+
+
+def test_a_decoder_without_logits_of_its_own_cannot_be_shifted(
+    tiny_spec: ModelSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    torch.save({"model": layers(3).state_dict(), "spec": tiny_spec.to_dict()}, tmp_path / "other.pt")
+    assert main([str(tmp_path / "other.pt"), "--shift", "0.3", "--out", str(tmp_path / "out.pt")]) == 1
+    assert "wanted a box-frame decoder to shift" in capsys.readouterr().err
