@@ -199,13 +199,7 @@ def _tone_curve(levels: NDArray[np.float32], rng: np.random.Generator, strength:
 
 
 def noisy_box(
-    box: Box,
-    *,
-    canvas_scale: float,
-    size_hw: tuple[int, int],
-    config: DataConfig,
-    rng: np.random.Generator,
-    tight: float | None = None,
+    box: Box, *, canvas_scale: float, size_hw: tuple[int, int], config: DataConfig, rng: np.random.Generator
 ) -> Box:
     """Move the sides of a tight box as people, scripts and propagation do.
 
@@ -215,15 +209,14 @@ def noisy_box(
         size_hw: of the slice; the box stays within it.
         config: shares and sizes of the noise.
         rng: source of the draws.
-        tight: share that stays tight, if it is not the config's.
     """
-    kind, tight = rng.random(), config.tight if tight is None else tight
-    if kind < tight:
+    kind = rng.random()
+    if kind < config.tight:
         return box
     width, height = box.x_max - box.x_min + 1, box.y_max - box.y_min + 1
-    if kind < tight + config.proportional:
+    if kind < config.tight + config.proportional:
         shifts = rng.uniform(-1, 1, 4) * config.jitter_share * (width, height, width, height)
-    elif kind < tight + config.proportional + config.outwards:  # as a box handed on from the previous slice
+    elif kind < config.tight + config.proportional + config.outwards:  # as a box handed on from the previous slice
         shifts = rng.uniform(-1, 5, 4) * (-1, -1, 1, 1) / canvas_scale
     else:
         return _jittered(box, config.jitter_px / canvas_scale, size_hw, rng)

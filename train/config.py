@@ -66,12 +66,12 @@ class DataConfig:
     workers: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("tight", "proportional", "outwards", "augment_share", "propagation", "synthetic", "superpixels"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ConfigError(f"data.{name}: wanted a share from 0 to 1, got {getattr(self, name)}.")
-        for modality, tight in self.modality_tight.items():
-            if not 0.0 <= tight <= 1.0:
-                raise ConfigError(f"data.modality_tight.{modality}: wanted a share from 0 to 1, got {tight}.")
+        names = ("tight", "proportional", "outwards", "augment_share", "propagation", "synthetic", "superpixels")
+        shares = {name: getattr(self, name) for name in names}
+        shares |= {f"modality_tight.{modality}": tight for modality, tight in self.modality_tight.items()}
+        for name, share in shares.items():
+            if not 0.0 <= share <= 1.0:
+                raise ConfigError(f"data.{name}: wanted a share from 0 to 1, got {share}.")
         if self.volumes <= 0:
             raise ConfigError(f"data.volumes: wanted a factor above 0, got {self.volumes}; 1 draws them as the others.")
         if min(self.images_per_batch, self.prompts_per_image, self.epoch_images) < 1 or self.workers < 0:

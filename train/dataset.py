@@ -107,13 +107,13 @@ class DrawnImage:
         image: (H, W) or (H, W, 3) uint8.
         masks: (H, W) each.
         walks: for each object how a walk through its volume comes upon it, or None for a box of its own.
-        tight: share of the boxes that fit their object exactly.
+        noise: shares and sizes of the noise on their boxes, those of the slice's modality.
     """
 
     image: NDArray[np.uint8]
     masks: tuple[NDArray[np.bool_], ...]
     walks: tuple[Walk | None, ...]
-    tight: float
+    noise: DataConfig
 
 
 class SliceMemory:
@@ -207,33 +207,27 @@ class BatchSource:
             drawn = _augmented(drawn, rng, STRONG if self._config.augment == "strong" else FULL)
         scale = self._spec.canvas / max(drawn.image.shape[:2])
         objects = zip(drawn.masks, drawn.walks, strict=True)
-        asked = [self._ask(mask, walk, scale, drawn.tight, rng) for mask, walk in objects]
+        asked = [self._ask(mask, walk, scale, drawn.noise, rng) for mask, walk in objects]
         boxes, neighbours = [box for box, _ in asked], [neighbour for _, neighbour in asked]
         return prepare_prompts(drawn.image, drawn.masks, boxes, self._spec, neighbours)
 
     def _ask(
-        self, mask: NDArray[np.bool_], walk: Walk | None, scale: float, tight: float, rng: np.random.Generator
+        self, mask: NDArray[np.bool_], walk: Walk | None, scale: float, noise: DataConfig, rng: np.random.Generator
     ) -> tuple[Box, Neighbour | None]:
         """Draw the box that asks for an object, and what is known from the slice before."""
         if walk is None:
-            return self._noisy_box(mask, scale, tight, rng), None
+            return _noisy_box(mask, scale, noise, rng), None
         if walk.middle.any() and rng.random() < LOST_SHARE:
-            return self._noisy_box(walk.middle, scale, tight, rng), None
+            return _noisy_box(walk.middle, scale, noise, rng), None
         found = mistaken_mask(walk.mask, rng)
         box = walked_box(found, walk.middle, place=walk.place, length=walk.length, canvas_scale=scale, rng=rng)
-        return (self._noisy_box(mask, scale, tight, rng), None) if box is None else (box, Neighbour(walk.image, found))
-
-    def _noisy_box(self, mask: NDArray[np.bool_], scale: float, tight: float, rng: np.random.Generator) -> Box:
-        box = box_around(mask)
-        assert box is not None, "the store holds no empty objects, and a warp that loses one is undone"
-        size_hw = (mask.shape[0], mask.shape[1])
-        return noisy_box(box, canvas_scale=scale, size_hw=size_hw, config=self._config, rng=rng, tight=tight)
+        return (_noisy_box(mask, scale, noise, rng), None) if box is None else (box, Neighbour(walk.image, found))
 
     def _draw(self, number: int, rng: np.random.Generator) -> DrawnImage:
         config, wanted = self._config, self._config.prompts_per_image
         if config.synthetic and rng.random() < config.synthetic:
             image, shapes = synthetic_slice(wanted, rng)
-            return DrawnImage(image, tuple(shapes), (None,) * wanted, config.tight)
+            return DrawnImage(image, tuple(shapes), (None,) * wanted, config)
         entry = self._sampler.draw(number, rng)
         image = self._memory.image(entry)
         objects = choose_objects(self._memory.object_count(entry), wanted, rng)
@@ -246,7 +240,14 @@ class BatchSource:
             elif config.propagation and rng.random() < config.propagation:
                 walks[place] = self._memory.walk(entry, objects[place], rng)
         tight = config.modality_tight.get(self._memory.entries[entry].modality, config.tight)
-        return DrawnImage(image, tuple(masks), tuple(walks), tight)
+        return DrawnImage(image, tuple(masks), tuple(walks), replace(config, tight=tight))
+
+
+def _noisy_box(mask: NDArray[np.bool_], scale: float, noise: DataConfig, rng: np.random.Generator) -> Box:
+    box = box_around(mask)
+    assert box is not None, "the store holds no empty objects, and a warp that loses one is undone"
+    size_hw = (mask.shape[0], mask.shape[1])
+    return noisy_box(box, canvas_scale=scale, size_hw=size_hw, config=noise, rng=rng)
 
 
 def _augmented(drawn: DrawnImage, rng: np.random.Generator, strength: Strength) -> DrawnImage:

@@ -19,7 +19,7 @@ from graysam.errors import GraySamError
 from graysam.models.checkpoint import read_checkpoint
 from train.config import ConfigError
 from train.initial import mean_weights
-from train.run_folder import write_atomically
+from train.run_folder import halved, write_atomically
 
 LOGITS_BIAS = "decoder.to_logits.bias"
 
@@ -45,8 +45,7 @@ def write_soup(weights: Sequence[Path], shares: Sequence[float] | None, out: Pat
         if LOGITS_BIAS not in mean:
             raise ConfigError(f"{weights[0]}: wanted a box-frame decoder to shift, found no {LOGITS_BIAS!r}.")
         mean[LOGITS_BIAS] = mean[LOGITS_BIAS] + shift
-    halved = {name: value.half() if value.is_floating_point() else value for name, value in mean.items()}
-    write_atomically(out, {"model": halved, "spec": spec.to_dict()})
+    write_atomically(out, {"model": halved(mean), "spec": spec.to_dict()})
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -28,7 +28,7 @@ from train.loader import batches_from
 from train.losses import prompt_loss
 from train.parallel import Processes
 from train.pictures import write_curves, write_overlays
-from train.run_folder import append_row, forget_rows_after, write_atomically
+from train.run_folder import append_row, forget_rows_after, halved, write_atomically
 from train.schedule import Plateau, Progress, learning_rate_share
 from train.tuning import apply_tuning, merged_state, train_mode
 from train.validation import PROMPT_KINDS, PromptKind, modality_means, score_prompts, validation_prompts
@@ -241,10 +241,7 @@ class Trainer:
 
     def shipped(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Give what best.pt holds: the averaged weights in half precision, without additions, and their spec."""
-        weights = {
-            name: value.half() if value.is_floating_point() else value
-            for name, value in merged_state(self.average.model).items()
-        }
+        weights = halved(merged_state(self.average.model))
         return {"model": weights, "spec": self.config.model.to_dict(), "validation": dict(row)}
 
     def log(self, terms: Terms) -> None:

@@ -19,8 +19,7 @@ INT8_FLAGS: Final = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 BF16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
 """Without one of these bf16 is emulated, at a fifth of the speed of fp32."""
 BF16_TILES: Final = "amx_bf16"
-"""With this bf16 is as fast as int8, and starts sooner: one box in one image takes 0.6 s from start to file instead of
-0.8 s, 60 slices with 3 objects 1.7 s instead of 1.8 s (benchmarks/results/startup.json, two Xeon cores)."""
+"""With this bf16 is as fast as int8, and starts 0.1 s sooner (benchmarks/results/startup.json, two Xeon cores)."""
 
 SPEC_FILE: Final = "spec.json"
 TORCH_FILE: Final = "model.pt"

@@ -101,11 +101,14 @@ def test_a_bend_hardly_ever_folds_the_slice():
     assert np.mean(sizes) == pytest.approx(1, abs=0.1)
 
 
-def test_a_slice_may_have_its_own_share_of_tight_boxes():
-    config = replace(DataConfig(), tight=0.0)
+def test_boxes_are_all_off_or_all_tight_as_the_share_says():
     boxes = [
         noisy_box(
-            BOX, canvas_scale=1.0, size_hw=(100, 100), config=config, rng=np.random.default_rng(seed), tight=share
+            BOX,
+            canvas_scale=1.0,
+            size_hw=(100, 100),
+            config=DataConfig(tight=share),
+            rng=np.random.default_rng(seed),
         )
         for share in (0.0, 1.0)
         for seed in range(20)
