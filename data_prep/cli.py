@@ -24,7 +24,7 @@ from data_prep.objects import LABEL_KINDS, SpeckRule
 from data_prep.pack import PackSettings, pack
 from data_prep.paper_store import import_paper_store, make_store, pack_store
 from data_prep.sources import Assumptions, Inventory, Source, find_sources
-from data_prep.split import assign_splits, find_leaks, group_by_pattern, write_index
+from data_prep.split import assign_splits, complete_splits, find_leaks, group_by_pattern, write_index
 from graysam.errors import GraySamError, PrepareError
 from graysam.machine import usable_cores
 from graysam.store import join_files, split_file
@@ -99,7 +99,9 @@ def _chosen(options: argparse.Namespace) -> list[Source]:
 
 
 def _add_selection(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--split", default="", help="only sources of this split of index.csv (train, val)")
+    command.add_argument(
+        "--split", default="", help="only sources of this split of index.csv (train, val, or any other name)"
+    )
     command.add_argument("--datasets", default="*", help="only data sets whose name fits this pattern")
     command.add_argument("--limit", type=int, help="at most so many of each modality and dimension, drawn by --seed")
     command.add_argument("--seed", type=int, default=0, help="of every random draw")
@@ -141,7 +143,9 @@ def _add_cases(commands: Commands) -> None:
     command = commands.add_parser("cases", help="make challenge cases, with their references in a folder of their own")
     _add_source(command)
     command.add_argument("--out", type=Path, required=True, help="folder that gets inputs/, gts/ and manifest.jsonl")
-    command.add_argument("--split", default="", help="only sources of this split of index.csv (train, val)")
+    command.add_argument(
+        "--split", default="", help="only sources of this split of index.csv (train, val, or any other name)"
+    )
     command.add_argument("--datasets", default="*", help="only data sets whose name fits this pattern")
     command.add_argument("--limit", type=int, help="at most so many of each modality and dimension, drawn by --seed")
     command.add_argument("--seed", type=int, default=0, help="of the draw and of the boxes' margins")
@@ -203,11 +207,12 @@ def _report_cases(records: Sequence[CaseRecord], out: Path, *, strict: bool) -> 
 
 
 def _placed(sources: Sequence[Source], options: argparse.Namespace) -> list[Source]:
-    """Give every source a split: those without one are drawn by patient, one in ten for val."""
-    if all(source.split in ("train", "val") for source in sources):
+    """Give every source a split: those without one are drawn by patient, one in ten for val; the others keep theirs."""
+    unplaced = sum(not source.split for source in sources)
+    if not unplaced:
         return list(sources)
-    logger.info("some cases are in no split: all are drawn by patient, one in ten for val")
-    return assign_splits(sources, val_share=0.1, seed=options.seed)
+    logger.info("%d of %d cases are in no split: they are drawn by patient, one in ten for val", unplaced, len(sources))
+    return complete_splits(sources, val_share=0.1, seed=options.seed)
 
 
 def _report_errors(errors: Sequence[str]) -> int:

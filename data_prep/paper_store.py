@@ -19,7 +19,7 @@ import pickle
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import cv2
 import numpy as np
@@ -257,7 +257,7 @@ def _settle(folder: Path, settings: dict[str, Any]) -> None:
 def pack_store(folder: Path, out: Path) -> int:
     """Pack a store into one file (graysam/store.py) and give the number of slices; entries need a split."""
     entries = read_index(folder)
-    unplaced = [entry.name for entry in entries if entry.split not in ("train", "val")]
+    unplaced = [entry.name for entry in entries if not entry.split]
     if unplaced:
         raise PrepareError(f"{folder}: {len(unplaced)} entries are in no split, for example {unplaced[0]}.")
     count = 0
@@ -274,7 +274,7 @@ def pack_store(folder: Path, out: Path) -> int:
                     modality=entry.modality,
                     case=entry.case,
                     group=entry.group,
-                    split=cast("Any", entry.split),
+                    split=entry.split,
                     size_hw=(image.shape[0], image.shape[1]),
                     z=entry.z,
                 )

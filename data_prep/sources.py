@@ -69,7 +69,7 @@ class Source:
         dataset: "<Modality>/<data set>": the data set's folder below the one with index.csv.
         case: its name, without marks and suffix.
         group: the patient or source image; the case's name where nothing says more.
-        split: "train", "val" or "" where nothing says.
+        split: "train", "val" or any other name that index.csv gives; "" where nothing says.
         modality: canonical name, "" when only the file can tell (DICOM).
         labels: what is one object.
         image, label: the files; `image` is a folder for DICOM.

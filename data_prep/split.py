@@ -112,6 +112,24 @@ def assign_splits(sources: Sequence[Source], *, val_share: float, seed: int = 0)
     return [replace(source, split="val" if patient_of(source) in held_out else "train") for source in sources]
 
 
+def complete_splits(sources: Sequence[Source], *, val_share: float, seed: int = 0) -> list[Source]:
+    """Give the sources with a split each: those that have one keep it, whatever its name; the others are drawn.
+
+    A patient who stands in one split already stays there with all cases, so that completing makes no leak.
+
+    Raises:
+        PrepareError: a share that is not within 0..1.
+    """
+    known = {patient_of(source): source.split for source in sources if source.split}
+    drawn = assign_splits(
+        [source for source in sources if not source.split and patient_of(source) not in known],
+        val_share=val_share,
+        seed=seed,
+    )
+    placed = known | {patient_of(source): source.split for source in drawn}
+    return [source if source.split else replace(source, split=placed[patient_of(source)]) for source in sources]
+
+
 def _draw(patient: Patient, seed: int) -> str:
     return hashlib.sha256(f"{seed}/{patient[0]}/{patient[1]}".encode()).hexdigest()
 

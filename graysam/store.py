@@ -33,7 +33,6 @@ from graysam.files import remove_stale_temporaries, written_whole
 MAGIC = b"GSTORE01"
 HEADER_BYTES = 16
 CHUNK_BYTES = 1 << 24
-Split = Literal["train", "val"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class StoreEntry:
         modality: the canonical modality name.
         case: name of the case; slices of a volume share it.
         group: the patient or source image; a group stands in one split only.
-        split: "train" or "val".
+        split: "train", "val" or any other name; only "train" is ever trained on.
         z: slice number within a volume, or -1 for an image.
         size_hw: size in pixels.
         image_offset, image_bytes: where the encoded image lies in the body.
@@ -56,7 +55,7 @@ class StoreEntry:
     modality: str
     case: str
     group: str
-    split: Split
+    split: str
     z: int
     size_hw: tuple[int, int]
     image_offset: int
@@ -137,7 +136,7 @@ class StoreWriter:
         modality: str,
         case: str,
         group: str,
-        split: Split,
+        split: str,
         size_hw: tuple[int, int],
         z: int = -1,
     ) -> None:

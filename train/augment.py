@@ -18,6 +18,8 @@ SMALLEST_BOX_PX = 2.0
 SMALLEST_OBJECT_PX = 12
 JITTER_AMPLITUDES = (0.4, 1.0)  # of the largest shift
 JITTER_TRIES = 20
+OUTWARDS_BY_SHARE = 1 / 3  # of the outward boxes, those whose shifts grow with the box
+OUTWARDS_SLIP_CANVAS_PX = 1.0  # how far a side meant to be outside may cut into the object
 # An object of which a warp leaves less than this share within the slice is no longer what its label says.
 KEPT_AREA_SHARE = 0.5
 BEND_NODES = (4, 12)  # along the longer side of a slice, the last not included
@@ -216,11 +218,21 @@ def noisy_box(
     width, height = box.x_max - box.x_min + 1, box.y_max - box.y_min + 1
     if kind < config.tight + config.proportional:
         shifts = rng.uniform(-1, 1, 4) * config.jitter_share * (width, height, width, height)
-    elif kind < config.tight + config.proportional + config.outwards:  # as a box handed on from the previous slice
-        shifts = rng.uniform(-1, 5, 4) * (-1, -1, 1, 1) / canvas_scale
+    elif kind < config.tight + config.proportional + config.outwards:
+        shifts = _outward_shifts(box, config, rng, canvas_scale)
     else:
         return _jittered(box, config.jitter_px / canvas_scale, size_hw, rng)
     return _moved(box, shifts, size_hw)
+
+
+def _outward_shifts(box: Box, config: DataConfig, rng: np.random.Generator, canvas_scale: float) -> NDArray[np.float64]:
+    """Draw shifts of the sides, outwards but for a pixel: people keep clear of the object, on some sides by a lot."""
+    largest_px = np.full(4, config.outwards_px / canvas_scale)
+    if rng.random() < OUTWARDS_BY_SHARE:
+        largest_px = config.outwards_share * np.array([box.width, box.height, box.width, box.height])
+    inwards_px = OUTWARDS_SLIP_CANVAS_PX / canvas_scale
+    shifts: NDArray[np.float64] = rng.uniform(-inwards_px, largest_px) * np.array([-1, -1, 1, 1])
+    return shifts
 
 
 def _jittered(box: Box, largest_px: float, size_hw: tuple[int, int], rng: np.random.Generator) -> Box:

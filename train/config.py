@@ -27,11 +27,13 @@ class DataConfig:
         prompts_per_image: boxes drawn on each image; one encode serves them all.
         tight: share of the boxes that fit their object exactly.
         proportional: share of the boxes whose sides are off by a share of the box.
-        outwards: share of the boxes whose sides are off outwards, as those that scripts hand on. What the three shares
+        outwards: share of the boxes whose sides are off outwards, as people draw them. What the three shares
             leave is off by pixels that do not depend on the box; shares beyond 1 in all are cut off, in this order.
         modality_tight: another `tight` for some modalities, as where objects are smaller than the shifts by pixels.
         jitter_share: largest shift of a side, as a share of the box, of the proportional kind of noise.
         jitter_px: largest shift of a side in canvas pixels, of the absolute kind of noise (the paper's).
+        outwards_px: largest shift of a side in canvas pixels, of the outward kind of noise.
+        outwards_share: largest shift of a side as a share of the box; one in three outward boxes is off so.
         modality_weights: how often a modality is drawn, relative to 1 for those not named.
         augment: "full", "strong" (bent, any angle, more contrast), or "boxes" for the paper's box noise alone.
         augment_share: share of the images that are changed; the others stay as they are.
@@ -53,6 +55,8 @@ class DataConfig:
     outwards: float = 0.1
     jitter_share: float = 0.08
     jitter_px: float = 6.0
+    outwards_px: float = 5.0
+    outwards_share: float = 0.15
     modality_weights: dict[str, float] = field(default_factory=dict)
     modality_tight: dict[str, float] = field(default_factory=dict)
     augment: Literal["full", "strong", "boxes"] = "full"

@@ -17,7 +17,7 @@ from graysam.geometry import Box, box_around, resample
 from graysam.machine import usable_cores
 from graysam.models.spec import ModelSpec
 from graysam.preprocessing import prepare_slice
-from graysam.store import PackedStore, Split, StoreEntry, decode_runs
+from graysam.store import PackedStore, StoreEntry, decode_runs
 from train.augment import (
     FULL,
     STRONG,
@@ -122,7 +122,7 @@ class SliceMemory:
     Background loaders share this memory with the process that filled it.
     """
 
-    def __init__(self, store: PackedStore, split: Split) -> None:
+    def __init__(self, store: PackedStore, split: str) -> None:
         self.entries: list[StoreEntry] = [entry for entry in store.entries if entry.split == split]
         # OpenCV decodes without holding the interpreter, so threads use all cores.
         with ThreadPoolExecutor(usable_cores()) as pool:

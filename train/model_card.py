@@ -127,14 +127,15 @@ def write_card(facts: CardFacts, store: PackedStore, data: Path) -> str:
 
 def data_table(store: PackedStore, data: Path) -> str:
     """List every data set with its cases on both sides of the split and its licence, from its dataset.json."""
-    cases: dict[str, dict[str, set[str]]] = defaultdict(lambda: {"train": set(), "val": set()})
+    cases: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for entry in store.entries:
         cases[entry.dataset][entry.split].add(entry.case)
-    lines = ["| data set | cases to train | to validate | licence |", "|---|---|---|---|"]
+    lines = ["| data set | cases to train | to validate | never trained on | licence |", "|---|---|---|---|---|"]
     for dataset in sorted(cases):
         licence = json.loads((data / dataset / "dataset.json").read_text())["licence"]
         sides = cases[dataset]
-        lines.append(f"| {dataset} | {len(sides['train'])} | {len(sides['val'])} | {licence} |")
+        elsewhere = sum(len(names) for split, names in sides.items() if split not in ("train", "val"))
+        lines.append(f"| {dataset} | {len(sides['train'])} | {len(sides['val'])} | {elsewhere} | {licence} |")
     return "\n".join(lines)
 
 

@@ -31,12 +31,21 @@ from train.pictures import write_curves, write_overlays
 from train.run_folder import append_row, forget_rows_after, halved, write_atomically
 from train.schedule import Plateau, Progress, learning_rate_share
 from train.tuning import apply_tuning, merged_state, train_mode
-from train.validation import PROMPT_KINDS, PromptKind, modality_means, score_prompts, validation_prompts
+from train.validation import (
+    PROMPT_KINDS,
+    PromptKind,
+    ValidationPrompt,
+    modality_means,
+    score_prompts,
+    validation_prompts,
+)
 
 logger = logging.getLogger("train")
 
 QUICK_VALIDATION_EVERY = 3  # during a run only every third prompt is asked
 LOG_EVERY_STEPS = 50
+JUDGED_WEIGHTS: dict[PromptKind, float] = {"tight": 1.0, "jit5": 0.5, "out5": 2.0}
+"""How much the DSC with each kind of box counts in the choice of best.pt: most boxes in practice are loose ones."""
 
 Terms = dict[str, float]
 
@@ -76,7 +85,11 @@ class Trainer:
             processes=self.processes.count,
         )
         asked = config.validate_prompts
-        self.prompts = validation_prompts(store, per_modality=asked) if self.processes.rank == 0 else []
+        self.prompts: dict[str, list[ValidationPrompt]] = {}
+        if self.processes.rank == 0:
+            self.prompts = {
+                split: validation_prompts(store, split=split, per_modality=asked) for split in judging_splits(store)
+            }
         self.progress = Progress(steps=config.steps, minutes=config.minutes)
         self.plateau = Plateau()
         self.best_score = 0.0
@@ -213,26 +226,31 @@ class Trainer:
         easier by chance.
         """
         if self.processes.rank == 0:
-            prompts = self.prompts[::QUICK_VALIDATION_EVERY] if quick else self.prompts
             answer = network_answer(self.average.model, self.config.model)
             row: dict[str, Any] = {
                 "step": self.progress.step,
                 "minutes": round(self.progress.seconds / 60, 2),
             }
-            judged: dict[PromptKind, tuple[float, float]] = {}
-            for kind in PROMPT_KINDS:
-                scores = score_prompts(prompts, answer, kind)
-                judged[kind] = modality_means(scores if quick else scores[::QUICK_VALIDATION_EVERY])["mean"]
-                for modality, (dsc, nsd) in modality_means(scores).items():
-                    row[f"{kind}_{modality}_dsc"] = round(dsc, 4)
-                    row[f"{kind}_{modality}_nsd"] = round(nsd, 4)
+            judged: list[float] = []
+            for split, prompts in self.prompts.items():
+                asked = prompts[::QUICK_VALIDATION_EVERY] if quick else prompts
+                prefix = "" if split == "val" else f"{split}_"
+                for kind in PROMPT_KINDS:
+                    scores = score_prompts(asked, answer, kind)
+                    compared = modality_means(scores if quick else scores[::QUICK_VALIDATION_EVERY])["mean"]
+                    judged.append(JUDGED_WEIGHTS[kind] * compared[0])
+                    for modality, (dsc, nsd) in modality_means(scores).items():
+                        row[f"{prefix}{kind}_{modality}_dsc"] = round(dsc, 4)
+                        row[f"{prefix}{kind}_{modality}_nsd"] = round(nsd, 4)
+                    logger.info(
+                        "step %d: %s %s DSC %.4f NSD %.4f",
+                        self.progress.step,
+                        split,
+                        kind,
+                        *(row[f"{prefix}{kind}_mean_{metric}"] for metric in ("dsc", "nsd")),
+                    )
             append_row(self.folder / "validation.csv", row)
-            logger.info(
-                "step %d: tight DSC %.4f NSD %.4f, jit5 DSC %.4f NSD %.4f",
-                self.progress.step,
-                *(row[f"{kind}_mean_{metric}"] for kind in PROMPT_KINDS for metric in ("dsc", "nsd")),
-            )
-            score = sum(judged["tight"]) + judged["jit5"][0]
+            score = sum(judged) / len(self.prompts)
             self.plateau = self.plateau.after(score, self.config.optimiser)
             if score > self.best_score:
                 self.best_score = score
@@ -262,7 +280,12 @@ class Trainer:
         """Draw the curves and a page of answers."""
         write_curves(self.folder)
         answer = network_answer(self.average.model, self.config.model)
-        write_overlays(self.folder / "overlays.png", self.prompts, answer)
+        write_overlays(self.folder / "overlays.png", self.prompts["val"], answer)
+
+
+def judging_splits(store: PackedStore) -> list[str]:
+    """Give the splits that weights are chosen by: "val", and every other one that is not trained on."""
+    return ["val", *sorted({entry.split for entry in store.entries} - {"train", "val"})]
 
 
 def prompted_forward(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:

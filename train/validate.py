@@ -102,7 +102,7 @@ def slice_table(by_name: Mapping[str, SliceMeans]) -> str:
     A modality where the first way stays below the ellipse is marked with "<".
     """
     model, *_ = by_name.values()
-    columns = [(name, kind) for name in by_name for kind in PROMPT_KINDS]
+    columns = [(name, kind) for name in by_name for kind in PROMPT_KINDS if kind in model]
     lines = [
         "| | " + " | ".join(f"{name}, {kind}" for name, kind in columns) + " |",
         "|---|" + "---|" * len(columns),

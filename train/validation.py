@@ -21,8 +21,8 @@ from graysam.errors import StoreError
 from graysam.geometry import Box, box_around, resample
 from graysam.store import PackedStore, StoreEntry
 
-PromptKind = Literal["tight", "jit5"]
-PROMPT_KINDS: tuple[PromptKind, ...] = ("tight", "jit5")
+PromptKind = Literal["tight", "jit5", "out5"]
+PROMPT_KINDS: tuple[PromptKind, ...] = ("tight", "jit5", "out5")
 Masks = list[NDArray[np.bool_]]
 Answer = Callable[[NDArray[np.uint8], Sequence[Box]], Masks]
 
@@ -53,15 +53,19 @@ class PromptScore:
     nsd: float
 
 
-def validation_prompts(store: PackedStore, *, per_modality: int = 55, seed: int = 0) -> list[ValidationPrompt]:
+def validation_prompts(
+    store: PackedStore, *, split: str = "val", per_modality: int = 55, seed: int = 0
+) -> list[ValidationPrompt]:
     """Draw the prompts: of each modality data sets in turn, of those groups in turn, one object of one slice.
+
+    Each has three boxes: "tight", "jit5" (each side off by up to 5 px both ways) and "out5" (by 0 to 5 px outwards).
 
     Raises:
         StoreError: there is nothing to validate on.
     """
     by_modality: dict[str, dict[str, list[StoreEntry]]] = defaultdict(lambda: defaultdict(list))
     for entry in store.entries:
-        if entry.split == "val":
+        if entry.split == split:
             by_modality[entry.modality][entry.dataset].append(entry)
     prompts = []
     for number, modality in enumerate(sorted(by_modality)):
@@ -76,8 +80,8 @@ def validation_prompts(store: PackedStore, *, per_modality: int = 55, seed: int 
         prompts.extend(chosen)
     if not prompts:
         raise StoreError(
-            f"{store.path}: wanted slices of the split 'val' with objects of at least {SMALLEST_OBJECT_PX} px, found "
-            f"none among {len(store)}; give some groups that split (python -m data_prep split) and pack again."
+            f"{store.path}: wanted slices of the split {split!r} with objects of at least {SMALLEST_OBJECT_PX} px, "
+            f"found none among {len(store)}; give some groups that split (python -m data_prep split) and pack again."
         )
     return prompts
 
@@ -105,6 +109,9 @@ def _prompt(store: PackedStore, entry: StoreEntry, rng: np.random.Generator) -> 
     if tight is None or small_mask.sum() < SMALLEST_OBJECT_PX:
         return None
     boxes: dict[PromptKind, Box] = {"tight": tight, "jit5": _jittered(tight, size_hw, rng)}
+    # A generator of its own: the draws of the older kinds of boxes, and so their figures, stay what they were.
+    own = np.random.default_rng([int(small_mask.sum()), int(tight.x_min), int(tight.y_min)])
+    boxes["out5"] = _loosened(tight, size_hw, own)
     return ValidationPrompt(entry, resample(image, size_hw).astype(np.uint8, copy=False), small_mask, boxes)
 
 
@@ -123,6 +130,13 @@ def _jittered(box: Box, size_hw: tuple[int, int], rng: np.random.Generator) -> B
         if (sides >= (tight[2:] - tight[:2] + 1) / 2).all():
             return moved
     return box
+
+
+def _loosened(box: Box, size_hw: tuple[int, int], rng: np.random.Generator) -> Box:
+    """Move every side outwards by 0 to 5 pixels, rounded, within the slice."""
+    shifts = np.rint(rng.uniform(0, JITTER_PX, 4))
+    x_min, y_min, x_max, y_max = box.as_array() + shifts * (-1, -1, 1, 1)
+    return Box(float(x_min), float(y_min), float(x_max), float(y_max)).within(size_hw)
 
 
 def score_prompts(prompts: Sequence[ValidationPrompt], answer: Answer, kind: PromptKind) -> list[PromptScore]:

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from data_prep.cli import main
 from data_prep.pack import PackSettings, pack
 from data_prep.sources import find_sources
 from graysam.store import join_files, open_store, split_file
@@ -78,3 +79,11 @@ def test_the_report_beside_the_store_tells_windows_and_drops(tmp_path, make_data
     assert report["windows"] == {"US/Toy": {"as_is (8-bit image)": 1}}
     assert report["drops"] == {"pieces": 0, "elements": 0, "objects": 0}
     assert report["settings"]["codec"] == "png"
+
+
+def test_a_split_name_that_is_neither_train_nor_val_is_packed_as_it_is(tmp_path, make_dataset, square_case):
+    root = make_dataset("US/Toy", {"a": square_case, "b": square_case, "c": square_case})
+    index(root, ["US/Toy,a,a,train", "US/Toy,b,b,val", "US/Toy,c,c,far"])
+    assert main(["pack", str(root), "--out", str(tmp_path / "all.gstore"), "--workers", "1"]) == 0
+    store = open_store(tmp_path / "all.gstore")
+    assert {entry.case: entry.split for entry in store.entries} == {"a": "train", "b": "val", "c": "far"}

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep.sources import Source
-from data_prep.split import assign_splits, find_leaks, group_by_pattern, patient_of, write_index
+from data_prep.split import assign_splits, complete_splits, find_leaks, group_by_pattern, patient_of, write_index
 from graysam.errors import PrepareError
 
 
@@ -85,3 +85,15 @@ def test_the_index_can_be_read_back(tmp_path):
     with (tmp_path / "index.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert row == {"dataset": "MR/Heart", "case": 'odd, "name"', "group": "p1", "split": "val"}
+
+
+def test_a_split_of_any_name_is_kept_and_only_cases_without_one_are_drawn():
+    sources = [
+        source("MR/Heart", "a", "p1", "far"),
+        source("MR/Heart", "b", "p1"),  # the same patient: goes where the patient is
+        source("US/Head", "c", "p2", "val"),
+        source("US/Head", "d", "p3"),
+    ]
+    placed = complete_splits(sources, val_share=0.0)
+    assert [found.split for found in placed] == ["far", "far", "val", "train"]
+    assert find_leaks(placed) == []

@@ -136,7 +136,14 @@ def test_the_shares_of_the_kinds_of_noise_are_those_of_the_config():
     drawn = {}
     for kind, shares in {"proportional": (0, 1, 0), "outwards": (0, 0, 1), "by pixels": (0, 0, 0)}.items():
         tight, proportional, outwards = shares
-        config = DataConfig(tight=tight, proportional=proportional, outwards=outwards, jitter_share=0.1, jitter_px=3.0)
+        config = DataConfig(
+            tight=tight,
+            proportional=proportional,
+            outwards=outwards,
+            jitter_share=0.1,
+            jitter_px=3.0,
+            outwards_share=0.0,
+        )
         boxes = [
             noisy_box(wide, canvas_scale=1.0, size_hw=(400, 400), config=config, rng=np.random.default_rng(seed))
             for seed in range(300)
@@ -145,6 +152,19 @@ def test_the_shares_of_the_kinds_of_noise_are_those_of_the_config():
     assert drawn["proportional"] == [20, 1, 20, 1]
     assert drawn["outwards"] == [5, 5, 5, 5]
     assert drawn["by pixels"] == [3, 3, 3, 3]
+
+
+def test_an_outward_box_cuts_into_its_object_by_a_pixel_at_most_and_may_grow_with_it():
+    wide = Box(100, 100, 299, 109)  # 200 x 10: 15 % of its sides is 30 and 1.5 pixels
+    config = DataConfig(tight=0.0, proportional=0.0, outwards=1.0, outwards_px=5.0, outwards_share=0.15)
+    boxes = [
+        noisy_box(wide, canvas_scale=1.0, size_hw=(400, 400), config=config, rng=np.random.default_rng(seed))
+        for seed in range(300)
+    ]
+    outwards = np.array([box.as_array() - wide.as_array() for box in boxes]) * (-1, -1, 1, 1)
+    assert outwards.min() == -1
+    assert outwards[:, [1, 3]].max() == 5  # by pixels
+    assert 20 < outwards[:, [0, 2]].max() <= 30  # by the share
 
 
 @settings(max_examples=50, deadline=None)

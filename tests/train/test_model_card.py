@@ -36,7 +36,7 @@ def small_store(folder):
 
 
 def test_every_data_set_stands_with_its_licence(tmp_path):
-    assert data_table(small_store(tmp_path), tmp_path).splitlines()[-1] == "| CT/drawn | 2 | 1 | CC0 |"
+    assert data_table(small_store(tmp_path), tmp_path).splitlines()[-1] == "| CT/drawn | 2 | 1 | 0 | CC0 |"
 
 
 def test_the_card_holds_figures_data_and_the_warning(tmp_path):
@@ -53,7 +53,7 @@ def test_the_card_holds_figures_data_and_the_warning(tmp_path):
         "7 objects",
         "3 cases",
         "Two minutes.",
-        "| CT/drawn | 2 | 1 | CC0 |",
+        "| CT/drawn | 2 | 1 | 0 | CC0 |",
     ):
         assert text in card
 
