@@ -35,8 +35,6 @@ MASK_SHIFT_SHARE = 0.03
 DRIFTED_SHARE = 0.6
 DRIFTED_SIZE_SPREAD = 0.4
 DRIFTED_SHIFT_SHARE = 0.1
-GIVEN_BOX_OFF_SHARE = 0.3
-GIVEN_BOX_OFF_CANVAS_PX = 5.0
 NEXT_BOX_OFF_CANVAS_PX = 1.5
 
 
@@ -294,6 +292,7 @@ def walked_box(
     place: int,
     length: int,
     canvas_scale: float,
+    noise: DataConfig,
     rng: np.random.Generator,
 ) -> Box | None:
     """Give the box that a walk through a volume asks for, by the predictor's own rule, and a little off.
@@ -304,6 +303,7 @@ def walked_box(
         place: the slice at hand, counted from the object's first.
         length: slices that the object spans.
         canvas_scale: canvas pixels per original pixel.
+        noise: shares and sizes of the noise on the box that was given on the middle slice.
         rng: source of the draws.
 
     Returns:
@@ -313,9 +313,7 @@ def walked_box(
     if tight is None or given is None:
         return None
     height, width = found.shape
-    if rng.random() < GIVEN_BOX_OFF_SHARE:
-        off_px = GIVEN_BOX_OFF_CANVAS_PX / canvas_scale
-        given = _moved(given, rng.uniform(-off_px, off_px, 4), (height, width))
+    given = noisy_box(given, canvas_scale=canvas_scale, size_hw=(height, width), config=noise, rng=rng)
     cross_section = VolumeBox(given, 0, length - 1).cross_section(place)
     expected = expected_box(tight, cross_section).within((height, width))
     error_px = NEXT_BOX_OFF_CANVAS_PX / canvas_scale

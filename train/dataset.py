@@ -220,7 +220,9 @@ class BatchSource:
         if walk.middle.any() and rng.random() < LOST_SHARE:
             return _noisy_box(walk.middle, scale, noise, rng), None
         found = mistaken_mask(walk.mask, rng)
-        box = walked_box(found, walk.middle, place=walk.place, length=walk.length, canvas_scale=scale, rng=rng)
+        box = walked_box(
+            found, walk.middle, place=walk.place, length=walk.length, canvas_scale=scale, noise=noise, rng=rng
+        )
         return (_noisy_box(mask, scale, noise, rng), None) if box is None else (box, Neighbour(walk.image, found))
 
     def _draw(self, number: int, rng: np.random.Generator) -> DrawnImage:

@@ -10,7 +10,6 @@ from graysam.geometry import Box, box_around
 from graysam.inference.volumes import expected_box
 from train.augment import (
     FULL,
-    GIVEN_BOX_OFF_SHARE,
     NEXT_BOX_OFF_CANVAS_PX,
     STRONG,
     TRUE_MASK_SHARE,
@@ -28,6 +27,7 @@ from train.config import DataConfig
 from train.synthetic import superpixel_mask, synthetic_slice
 
 BOX = Box(10, 20, 29, 59)
+GIVEN = DataConfig(tight=0.7, proportional=0.0, outwards=0.0, jitter_px=5.0)
 
 
 def test_a_flip_moves_image_and_mask_alike():
@@ -220,7 +220,7 @@ def test_an_empty_mask_cannot_be_mistaken():
 def walked(found: np.ndarray, middle: np.ndarray, seed: int, *, scale: float = 1.0) -> Box | None:
     """The box on the first of five slices."""
     rng = np.random.default_rng(seed)
-    return walked_box(found, middle, place=0, length=5, canvas_scale=scale, rng=rng)
+    return walked_box(found, middle, place=0, length=5, canvas_scale=scale, noise=GIVEN, rng=rng)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5])
@@ -240,7 +240,7 @@ def test_a_walk_asks_for_the_box_that_the_predictor_expects_and_is_a_little_off(
     # that it has 34 x 14 to 40 x 34 pixels or so, and no more than another 2 are added to a side here, or 6 at half the
     # scale, where its height may become 4.
     small = np.abs(off) <= NEXT_BOX_OFF_CANVAS_PX / scale + 0.5
-    assert small.all(axis=1).mean() >= 1 - GIVEN_BOX_OFF_SHARE - 0.1
+    assert small.all(axis=1).mean() >= GIVEN.tight - 0.1
     assert not small.all()
     assert np.abs(off).max() <= NEXT_BOX_OFF_CANVAS_PX / scale + 0.5 + (2.1 if scale == 1 else 6)
 
@@ -259,7 +259,7 @@ def test_a_walk_s_box_stays_in_the_slice(seed: int, y: int, x: int, scale: float
     middle[y // 2 : y // 2 + 4, x:] = True
     place = data.draw(st.integers(0, length - 1))
     rng = np.random.default_rng(seed)
-    box = walked_box(found, middle, place=place, length=length, canvas_scale=scale, rng=rng)
+    box = walked_box(found, middle, place=place, length=length, canvas_scale=scale, noise=GIVEN, rng=rng)
     assert box is not None
     assert 0 <= box.x_min <= box.x_max <= 29
     assert 0 <= box.y_min <= box.y_max <= 39
