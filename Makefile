@@ -58,7 +58,7 @@ bench: $(ALL) ## Measure speed and memory on this machine; writes benchmarks/res
 
 train-smoke: $(ALL) ## Prepare, train, validate, export and predict on phantoms, in about two minutes.
 	rm -rf runs/smoke
-	$(BIN)/python -m train.smoke --out runs/smoke
+	$(BIN)/python -m benchmarks.smoke --out runs/smoke
 
 # --- checks -----------------------------------------------------------------------------------------------------------
 test: $(ALL) ## Run the whole test suite.

@@ -129,7 +129,7 @@ def segmenter_loader(options: argparse.Namespace) -> Callable[[], CaseSegmenter]
 
     def load() -> CaseSegmenter:
         if options.engine in ("box", "ellipse"):
-            from graysam.baselines import BaselineSegmenter
+            from graysam.inference.baselines import BaselineSegmenter
 
             return BaselineSegmenter(options.engine)
         from graysam.api import Segmenter

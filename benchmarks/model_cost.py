@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import machine_facts
-from graysam.framing import frame_prompts
-from graysam.geometry import Box
+from graysam.boxes import Box
+from graysam.image.preprocessing import prepare_slice
+from graysam.models.frames import frame_prompts
 from graysam.models.segmenter import build_model
 from graysam.models.spec import SPECS, ModelSpec
-from graysam.preprocessing import prepare_slice
 
 
 @dataclass(frozen=True)

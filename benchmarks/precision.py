@@ -2,7 +2,7 @@
 
     python -m benchmarks.precision --weights weights/graysam --store data.store
 
-The fixed validation prompts (train/validation.py) are put to every engine in turn through the predictor's own code.
+The fixed validation prompts (evaluation/prompts.py) are put to every engine in turn through the predictor's own code.
 Differences are given against torch fp32, per prompt, so that a gain on one modality cannot hide a loss on another.
 """
 
@@ -20,14 +20,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import machine_facts
-from graysam.api import Segmenter
-from graysam.engines.protocol import Engine
-from graysam.errors import EngineError
-from graysam.framing import frame_prompts
-from graysam.preprocessing import prepare_slice
-from graysam.store import open_store
-from train.validate import engine_answer
-from train.validation import (
+from benchmarks.validate import engine_answer
+from evaluation.prompts import (
     PromptKind,
     PromptScore,
     ValidationPrompt,
@@ -35,6 +29,12 @@ from train.validation import (
     score_prompts,
     validation_prompts,
 )
+from graysam.api import Segmenter
+from graysam.engines.protocol import Engine
+from graysam.errors import EngineError
+from graysam.image.preprocessing import prepare_slice
+from graysam.models.frames import frame_prompts
+from graysam.store import open_store
 
 ROOT = Path(__file__).resolve().parent.parent
 # The first is what the others are compared with.

@@ -4,7 +4,7 @@ The README's section "Results" is made from benchmarks/results/*.json and from n
 older than its file (tests/benchmarks/test_readme_results.py). A file that is not there leaves its part out. The files
 are made by
 
-    python -m train.validate --store STORE --volumes DATA --out benchmarks/results/validation.json
+    python -m benchmarks.validate --store STORE --volumes DATA --out benchmarks/results/validation.json
     python -m benchmarks.precision --store STORE
     python -m benchmarks.startup
     python -m benchmarks.score_speed --original FOLDER

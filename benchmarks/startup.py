@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import machine_facts
+from graysam.boxes import Box, VolumeBox
 from graysam.cases import write_case
-from graysam.geometry import Box, VolumeBox
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMITS = {"2d": {"seconds": 1.0, "mebibytes": 500}, "3d": {"seconds": 8.0, "mebibytes": 1500}}

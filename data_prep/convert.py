@@ -25,7 +25,11 @@ from numpy.typing import NDArray
 from data_prep.intensity import Window, apply_window, choose_window, parse_window
 from data_prep.objects import Drops, ObjectMask, SpeckRule, image_box, loosen, objects_of, paint, volume_box
 from data_prep.parallel import run_jobs
-from data_prep.readers import (
+from data_prep.sources import Source
+from graysam.boxes import Box, VolumeBox
+from graysam.cases import write_case, write_reference
+from graysam.errors import GraySamError, PrepareError
+from graysam.formats.readers import (
     ShapeMismatchError,
     Units,
     read_image,
@@ -33,10 +37,6 @@ from data_prep.readers import (
     read_mask,
     read_volume,
 )
-from data_prep.sources import Source
-from graysam.cases import write_case, write_reference
-from graysam.errors import GraySamError, PrepareError
-from graysam.geometry import Box, VolumeBox
 
 logger = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.parallel import run_jobs
-from data_prep.readers import read_image, read_volume
 from data_prep.sources import Source
 from data_prep.split import patient_of
+from graysam.formats.readers import read_image, read_volume
 
 logger = logging.getLogger(__name__)
 

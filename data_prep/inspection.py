@@ -13,9 +13,9 @@ from data_prep.convert import read_source
 from data_prep.intensity import choose_window
 from data_prep.objects import SpeckRule, objects_of
 from data_prep.parallel import run_jobs
-from data_prep.readers import LOSSY_SUFFIXES, ShapeMismatchError, suffix_of
 from data_prep.sources import Inventory, Problem, Source
 from data_prep.split import find_leaks
+from graysam.formats.readers import LOSSY_SUFFIXES, ShapeMismatchError, suffix_of
 
 VALUES_SHOWN = 12
 

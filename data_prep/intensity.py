@@ -19,8 +19,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.readers import Units
 from graysam.errors import PrepareError
+from graysam.formats.readers import Units
 
 WindowKind = Literal["levels", "percentiles", "range", "as_is"]
 

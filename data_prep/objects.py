@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
+from graysam.boxes import Box, VolumeBox, box_around
 from graysam.cases import label_dtype
 from graysam.errors import PrepareError
-from graysam.geometry import Box, VolumeBox, box_around
 
 LabelKind = Literal["classes", "components", "instances", "nested"]
 LABEL_KINDS: tuple[LabelKind, ...] = get_args(LabelKind)

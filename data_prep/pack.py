@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from data_prep.convert import LoadedSource, load_source
 from data_prep.objects import Drops, ObjectMask, SpeckRule, objects_of
 from data_prep.parallel import run_jobs
-from data_prep.readers import LOSSY_SUFFIXES, suffix_of
 from data_prep.sources import Source
 from graysam.errors import GraySamError
+from graysam.formats.readers import LOSSY_SUFFIXES, suffix_of
 from graysam.store import StoreWriter, encode_image, encode_runs
 
 Codec = Literal["png", "jpeg"]

@@ -29,12 +29,12 @@ from data_prep.convert import load_source
 from data_prep.objects import LabelKind, SpeckRule, objects_of, paint
 from data_prep.pack import describe_failure, labelled_slices
 from data_prep.parallel import run_jobs
-from data_prep.readers import check_labels, read_image
 from data_prep.sources import Source
 from graysam.cases import label_dtype, modality_of
 from graysam.errors import GraySamError, PrepareError
 from graysam.files import written_whole
-from graysam.geometry import CanvasFit
+from graysam.formats.readers import check_labels, read_image
+from graysam.image.geometry import CanvasFit
 from graysam.store import StoreWriter, encode_image, encode_runs
 
 SIDE_PX = 256

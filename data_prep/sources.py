@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from data_prep.objects import LABEL_KINDS, LabelKind
-from data_prep.readers import IMAGE_SUFFIXES, VOLUME_SUFFIXES, dicom_series, stem_of, suffix_of
 from graysam.cases import modality_of
 from graysam.errors import PrepareError
+from graysam.formats.readers import IMAGE_SUFFIXES, VOLUME_SUFFIXES, dicom_series, stem_of, suffix_of
 
 INDEX_NAME = "index.csv"
 DATASET_NAME = "dataset.json"

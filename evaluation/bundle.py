@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from evaluation.codabench import METRICS, column_key
 from evaluation.ranking import UNKNOWN_MODALITY
 from evaluation.submission import add_to_zip, write_flat_zip
-from graysam.archives import Archive, write_archive
+from graysam.boxes import Box, VolumeBox
 from graysam.cases import (
     Case,
     find_cases,
@@ -38,7 +38,7 @@ from graysam.cases import (
     write_reference,
 )
 from graysam.errors import ScoreError
-from graysam.geometry import Box, VolumeBox
+from graysam.formats.archives import Archive, write_archive
 
 ROOT = Path(__file__).resolve().parent.parent
 OWN_PACKAGES = ("evaluation", "graysam")

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 if __package__ in (None, ""):  # run as a script: the package lies beside this folder
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from graysam.boxes import Box, VolumeBox, box_around
 from graysam.cases import write_case, write_reference
-from graysam.geometry import Box, VolumeBox, box_around
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]

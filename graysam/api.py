@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from graysam.boxes import Box, VolumeBox
 from graysam.engines.protocol import Engine
 from graysam.engines.select import TORCH_FILE, choose_engine, read_cpu_facts
 from graysam.errors import CaseError, EngineError
-from graysam.geometry import Box, VolumeBox
 from graysam.inference.images import Labels, Overlap, segment_slice
 from graysam.inference.volumes import segment_volume
 

@@ -28,9 +28,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from graysam.archives import Archive, write_archive
+from graysam.boxes import Box, VolumeBox
 from graysam.errors import CaseError
-from graysam.geometry import Box, VolumeBox
+from graysam.formats.archives import Archive, write_archive
 
 logger = logging.getLogger(__name__)
 

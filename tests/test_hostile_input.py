@@ -29,11 +29,11 @@ import numpy as np
 import pytest
 
 import predict
-from graysam.baselines import BaselineSegmenter  # noqa: F401  imported before rights are given up
+from graysam.boxes import Box
 from graysam.cases import read_case, read_labels, write_case, write_labels
 from graysam.errors import CaseError
 from graysam.files import _temporary_prefix
-from graysam.geometry import Box
+from graysam.inference.baselines import BaselineSegmenter  # noqa: F401  imported before rights are given up
 from graysam.runner import Runner  # noqa: F401  likewise
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import predict
-from graysam.baselines import BaselineSegmenter
+from graysam.boxes import Box, VolumeBox
 from graysam.cases import read_labels, write_case
-from graysam.geometry import Box, VolumeBox
+from graysam.inference.baselines import BaselineSegmenter
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEDULER = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_STEP")
@@ -320,7 +320,7 @@ def imported_by(*arguments: Any) -> set[str]:
 
 def test_predicting_imports_nothing_slow_and_no_option_s_modules_unasked(folder):
     modules = imported_by("-i", folder / "in", "-o", folder / "out", "--engine", "ellipse")
-    assert not modules & {*SLOW_TO_IMPORT, "openvino", "tqdm", "graysam.overlay", "graysam.models.segmenter"}
+    assert not modules & {*SLOW_TO_IMPORT, "openvino", "tqdm", "graysam.runner.overlay", "graysam.models.segmenter"}
     assert read_labels(folder / "out" / "2DBox_US_1.npz", "segs").any()
 
 
@@ -331,7 +331,7 @@ def test_the_openvino_engine_imports_nothing_slow_either(folder):
     pytest.importorskip("openvino")
     modules = imported_by("-i", folder / "in", "-o", folder / "out", "--engine", "openvino")
     assert "openvino" in modules
-    assert not modules & {*SLOW_TO_IMPORT, "nncf", "tqdm", "graysam.overlay", "graysam.models.segmenter"}
+    assert not modules & {*SLOW_TO_IMPORT, "nncf", "tqdm", "graysam.runner.overlay", "graysam.models.segmenter"}
 
 
 def test_importing_predict_alone_imports_no_numpy():

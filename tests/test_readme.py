@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.smoke import write_sources
 from examples.phantoms import make_phantoms, write_phantoms
 from graysam.cases import read_case
-from train.smoke import write_sources
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -32,7 +32,7 @@ SHORTENED = {
     "train/configs/graysam.toml": "train/configs/smoke.toml",
     "--minutes 90": "--steps 2 --device cpu",
     "--calibration store/all.store": "--calibration store/all.store --calibration-slices 4",
-    "python -m train.validate": "python -m train.validate --per-modality 1 --most-volumes 1",
+    "python -m benchmarks.validate": "python -m benchmarks.validate --per-modality 1 --most-volumes 1",
 }
 # The folders and files that the commands may find beside them.
 LINKED = ("graysam", "data_prep", "evaluation", "train", "examples", "benchmarks", "predict.py", "weights", "Makefile")

@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from graysam.framing import frame_prompts
-from graysam.geometry import Box
+from evaluation.prompts import Answer, Masks
+from graysam.boxes import Box
+from graysam.image.preprocessing import prepare_slice
+from graysam.models.frames import frame_prompts
 from graysam.models.spec import ModelSpec
-from graysam.preprocessing import prepare_slice
-from train.validation import Answer, Masks
 
 
 def network_answer(model: nn.Module, spec: ModelSpec) -> Answer:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from graysam.geometry import Box, VolumeBox, box_around
+from graysam.boxes import Box, VolumeBox, box_around
 from graysam.inference.volumes import expected_box
 from train.config import DataConfig
 

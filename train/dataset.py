@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graysam.framing import CanvasFrame, Neighbour, frame_prompts
-from graysam.geometry import Box, box_around, resample
+from graysam.boxes import Box, box_around
+from graysam.image.geometry import resample
+from graysam.image.preprocessing import prepare_slice
 from graysam.machine import usable_cores
+from graysam.models.frames import CanvasFrame, Neighbour, frame_prompts
 from graysam.models.spec import ModelSpec
-from graysam.preprocessing import prepare_slice
 from graysam.store import PackedStore, StoreEntry, decode_runs
 from train.augment import (
     FULL,

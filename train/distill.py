@@ -30,10 +30,10 @@ from torch.nn import functional
 
 from graysam.errors import GraySamError
 from graysam.files import written_whole
+from graysam.image.preprocessing import prepare_slice
 from graysam.models.checkpoint import load_model
 from graysam.models.segmenter import build_model
 from graysam.models.spec import SPECS, ModelSpec
-from graysam.preprocessing import prepare_slice
 from graysam.store import open_store
 from train.config import RunConfig, read_config
 from train.dataset import SliceMemory

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.dice import dice
+from evaluation.prompts import Answer, ValidationPrompt
 from train.run_folder import read_rows
-from train.validation import Answer, ValidationPrompt
 
 WHITE, BLACK, LIGHT = (255, 255, 255), (30, 30, 30), (220, 220, 220)
 GREEN, RED, YELLOW = (40, 190, 40), (60, 60, 235), (60, 210, 235)  # OpenCV's order: blue, green, red

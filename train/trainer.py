@@ -17,6 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from evaluation.prompts import (
+    PROMPT_KINDS,
+    PromptKind,
+    ValidationPrompt,
+    modality_means,
+    score_prompts,
+    validation_prompts,
+)
 from graysam.models.segmenter import build_model
 from graysam.store import PackedStore
 from train.answer import network_answer
@@ -31,14 +39,6 @@ from train.pictures import write_curves, write_overlays
 from train.run_folder import append_row, forget_rows_after, halved, write_atomically
 from train.schedule import Plateau, Progress, learning_rate_share
 from train.tuning import apply_tuning, merged_state, train_mode
-from train.validation import (
-    PROMPT_KINDS,
-    PromptKind,
-    ValidationPrompt,
-    modality_means,
-    score_prompts,
-    validation_prompts,
-)
 
 logger = logging.getLogger("train")
 

@@ -20,7 +20,7 @@ import numpy as np
 from graysam.engines.protocol import FloatArray, Precision
 from graysam.engines.select import OPENVINO_FOLDERS, SPEC_FILE, read_cpu_facts
 from graysam.errors import EngineError
-from graysam.framing import DecoderInputs
+from graysam.models.frames import DecoderInputs
 from graysam.models.spec import ModelSpec
 
 if TYPE_CHECKING:

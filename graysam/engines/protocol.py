@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from graysam.framing import DecoderInputs
+from graysam.models.frames import DecoderInputs
 from graysam.models.spec import ModelSpec
 
 EngineName = Literal["torch", "openvino"]

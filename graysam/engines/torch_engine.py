@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from graysam.engines.protocol import FloatArray, Precision
-from graysam.framing import DecoderInputs
+from graysam.models.frames import DecoderInputs
 from graysam.models.spec import ModelSpec
 
 

@@ -9,11 +9,11 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from graysam.boxes import Box
 from graysam.cases import label_dtype
 from graysam.engines.protocol import Engine, FloatArray
-from graysam.framing import Neighbour, Window, frame_prompts
-from graysam.geometry import Box
-from graysam.preprocessing import PreparedSlice, prepare_slice
+from graysam.image.preprocessing import PreparedSlice, prepare_slice
+from graysam.models.frames import Neighbour, Window, frame_prompts
 
 Overlap = Literal["last", "confident"]
 Labels = NDArray[np.uint8] | NDArray[np.uint16]

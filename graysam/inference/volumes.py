@@ -21,13 +21,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from graysam.boxes import Box, VolumeBox, box_around
 from graysam.cases import label_dtype
 from graysam.engines.protocol import Engine, FloatArray
-from graysam.enhancement import stack_neighbours
-from graysam.framing import Neighbour, Window
-from graysam.geometry import Box, VolumeBox, box_around
+from graysam.image.channels import stack_neighbours
+from graysam.image.preprocessing import PreparedSlice, prepare_slice
 from graysam.inference.images import BOXES_AT_ONCE, Labels, Overlap, answer_boxes, paint
-from graysam.preprocessing import PreparedSlice, prepare_slice
+from graysam.models.frames import Neighbour, Window
 
 # 384 MB: 1,500 slices of the default model (0.25 MB each), about 90 of SAM's (4.2 MB each).
 KEPT_BYTES: Final = 384 * 1024**2

@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from graysam.errors import CheckpointError
-from graysam.models.efficientvit import EMBEDDING_WIDTH, build_image_encoder
-from graysam.models.mask_decoder import MaskDecoder
-from graysam.models.prompt_encoder import PromptEncoder
+from graysam.models.decoders.sam_mask_decoder import MaskDecoder
+from graysam.models.decoders.sam_prompt_encoder import PromptEncoder
+from graysam.models.encoders.efficientvit import EMBEDDING_WIDTH, build_image_encoder
 from graysam.models.spec import ModelSpec
 
 

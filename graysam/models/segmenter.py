@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from graysam.models.box_decoder import BoxDecoder
-from graysam.models.conv_encoder import ConvEncoder
+from graysam.models.decoders.box_frame import BoxDecoder
+from graysam.models.encoders.conv import ConvEncoder
 from graysam.models.spec import ModelSpec
 
 
@@ -19,7 +19,7 @@ class BoxFrameSegmenter(nn.Module):
         if spec.encoder == "conv":
             self.encoder = ConvEncoder(spec)
         else:
-            from graysam.models.efficientvit import build_image_encoder
+            from graysam.models.encoders.efficientvit import build_image_encoder
 
             self.encoder = build_image_encoder(spec)
         self.decoder = BoxDecoder(spec)

@@ -22,7 +22,7 @@ class ModelSpec:
         encoder: which image encoder.
         decoder: "sam" (logits in the canvas frame) or "box_frame" (logits in the frame of the enlarged box).
         canvas: side in pixels of the square that a slice is fitted to.
-        channels: preset of `graysam.enhancement` that makes the three channels.
+        channels: preset of `graysam.image.channels` that makes the three channels.
         neck_size: side of the embedding of an EfficientViT encoder (64 in the paper; 32 is the lean variant).
         encoder_widths: channels of a conv encoder at strides 2, 4, 8, 16 and 32.
         embedding_width: channels of the embedding.

@@ -5,7 +5,7 @@ import torch
 
 from benchmarks.machine import machine_facts
 from benchmarks.model_cost import count_macs, main, measure_model
-from graysam.models.efficientvit import EfficientViTEncoder
+from graysam.models.encoders.efficientvit import EfficientViTEncoder
 from graysam.models.spec import GRAYSAM
 
 

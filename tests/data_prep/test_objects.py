@@ -13,8 +13,8 @@ from data_prep.objects import (
     paint,
     volume_box,
 )
+from graysam.boxes import Box, VolumeBox
 from graysam.errors import PrepareError
-from graysam.geometry import Box, VolumeBox
 
 KEEP_ALL = SpeckRule(voxels=1, pixels=1, slice_pixels=0)
 

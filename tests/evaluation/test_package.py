@@ -17,8 +17,8 @@ import pytest
 from evaluation import codabench, package
 from evaluation.bundle import BundleOptions, competition_yaml, fill_boxes, needed_sources
 from evaluation.submission import check_submission, write_flat_zip
+from graysam.boxes import Box, VolumeBox
 from graysam.cases import Case, read_case, read_labels, write_case, write_labels, write_reference
-from graysam.geometry import Box, VolumeBox
 
 IMAGE_LABELS = np.array(
     [[0, 0, 0, 0, 0],

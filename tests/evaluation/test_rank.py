@@ -30,9 +30,9 @@ from evaluation.ranking import (
     read_scores,
     signed_rank_p,
 )
+from graysam.boxes import Box
 from graysam.cases import write_case, write_labels, write_reference
 from graysam.errors import ScoreError
-from graysam.geometry import Box
 
 
 def team(name: str, **cases: tuple[float, ...]) -> TeamScores:

@@ -16,8 +16,8 @@ import pytest
 
 from evaluation import runtime
 from evaluation.ranking import read_runtimes
+from graysam.boxes import Box
 from graysam.cases import write_case
-from graysam.geometry import Box
 
 # Answers each case by copying it, and does what the case's name says.
 CONTESTANT = """\

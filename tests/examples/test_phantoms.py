@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 
 from examples import phantoms
+from graysam.boxes import VolumeBox
 from graysam.cases import modality_of, read_case, read_labels, read_spacing_as_stored
-from graysam.geometry import VolumeBox
 
 
 def test_each_of_the_eleven_modalities_is_drawn_and_named_so_that_it_is_known_again():

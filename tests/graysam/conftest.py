@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from tiny_spec import TINY
 
+from graysam.boxes import Box, VolumeBox
 from graysam.cases import write_case
-from graysam.geometry import Box, VolumeBox
 
 TINY_MODEL = replace(TINY, memory=True, ellipse_gate=True)
 

@@ -6,8 +6,8 @@ import pytest
 
 from graysam import Segmenter
 from graysam.api import default_weights
+from graysam.boxes import Box, VolumeBox
 from graysam.errors import CaseError, EngineError
-from graysam.geometry import Box, VolumeBox
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from graysam.boxes import Box, VolumeBox
 from graysam.cases import (
     Case,
     case_kind,
@@ -24,7 +25,6 @@ from graysam.cases import (
     write_labels,
 )
 from graysam.errors import CaseError
-from graysam.geometry import Box, VolumeBox
 
 GRAY = np.arange(6 * 8, dtype=np.uint8).reshape(6, 8)  # height 6, width 8
 COLOUR = np.repeat(GRAY[:, :, None], 3, axis=2)

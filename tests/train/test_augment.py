@@ -6,7 +6,7 @@ from conftest import disc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graysam.geometry import Box, box_around
+from graysam.boxes import Box, box_around
 from graysam.inference.volumes import expected_box
 from train.augment import (
     FULL,

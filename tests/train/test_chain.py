@@ -4,13 +4,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.race import RaceError, config_path, main, training_command
+from benchmarks.smoke import run_chain
+from benchmarks.validate import slice_table
 from graysam.errors import GraySamError
 from graysam.files import written_whole
 from train.config import RunConfig, read_config
-from train.race import RaceError, config_path, main, training_command
 from train.run_folder import append_row, forget_rows_after, read_rows, write_atomically, write_provenance
-from train.smoke import run_chain
-from train.validate import slice_table
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

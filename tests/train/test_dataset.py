@@ -6,12 +6,13 @@ import pytest
 import torch
 from conftest import SIDE, disc, drawn_slice
 
-from graysam.framing import DecoderInputs, Neighbour, view_memory
-from graysam.geometry import Box, BoxView, CanvasFit, VolumeBox, box_around
+from graysam.boxes import Box, VolumeBox, box_around
+from graysam.image.geometry import BoxView, CanvasFit
+from graysam.image.preprocessing import prepare_slice
 from graysam.inference.images import segment_slice
 from graysam.inference.volumes import expected_box, segment_volume, walk_from_middle
+from graysam.models.frames import DecoderInputs, Neighbour, view_memory
 from graysam.models.spec import ModelSpec
-from graysam.preprocessing import prepare_slice
 from graysam.store import PackedStore, StoreWriter, encode_image, encode_runs, open_store
 from train.config import DataConfig, RunConfig
 from train.dataset import TWO_SLICES_SHARE, Batch, BatchSource, SliceMemory, prepare_prompts

@@ -6,10 +6,10 @@ import pytest
 import torch
 from conftest import SIDE
 
+from graysam.image.preprocessing import prepare_slice
 from graysam.models.checkpoint import load_model, save_checkpoint
 from graysam.models.segmenter import build_model
 from graysam.models.spec import ModelSpec
-from graysam.preprocessing import prepare_slice
 from graysam.store import PackedStore
 from train.config import RunConfig
 from train.dataset import SliceMemory

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
+from graysam.boxes import Box
 from graysam.engines.openvino_engine import OpenVinoEngine, cache_folder
 from graysam.engines.torch_engine import TorchEngine
 from graysam.errors import EngineError
 from graysam.export import export
-from graysam.framing import Neighbour, frame_prompts
-from graysam.geometry import Box
+from graysam.image.preprocessing import prepare_slice
 from graysam.models.checkpoint import load_model, save_checkpoint
+from graysam.models.frames import Neighbour, frame_prompts
 from graysam.models.segmenter import build_model
-from graysam.preprocessing import prepare_slice
 
 BOXES = [Box(20, 15, 49, 34), Box(0, 0, 79, 59), Box(30, 20, 33, 22)]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from graysam.geometry import Box, VolumeBox
+from graysam.boxes import Box, VolumeBox
 from graysam.inference.images import segment_slice
 from graysam.inference.volumes import segment_volume
 from graysam.models.spec import ModelSpec
@@ -61,8 +61,8 @@ def test_openvino_gives_the_numbers_of_torch_for_a_sam_model(sam_checkpoint, tmp
     from graysam.engines.openvino_engine import OpenVinoEngine
     from graysam.engines.torch_engine import TorchEngine
     from graysam.export import main
-    from graysam.framing import frame_prompts
-    from graysam.preprocessing import prepare_slice
+    from graysam.image.preprocessing import prepare_slice
+    from graysam.models.frames import frame_prompts
 
     assert main(["--checkpoint", str(sam_checkpoint), "--out", str(tmp_path)]) == 0
     prepared = prepare_slice(drawn_slice(), SMALL_SAM)

@@ -7,7 +7,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # for bright_engine.py, whatever the import mode
 from bright_engine import BrightEngine
 
-from graysam.geometry import Box
+from graysam.boxes import Box
 from graysam.inference.images import BOXES_AT_ONCE, BoxAnswer, paint, segment_slice
 
 

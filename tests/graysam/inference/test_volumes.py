@@ -9,7 +9,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from bright_engine import PLAIN_TINY, BrightEngine
 
-from graysam.geometry import Box, BoxView, CanvasFit, VolumeBox, box_around
+from graysam.boxes import Box, VolumeBox, box_around
+from graysam.image.geometry import BoxView, CanvasFit
 from graysam.inference import volumes
 from graysam.inference.volumes import expected_box, plan_sweeps, segment_volume, walk_from_middle
 

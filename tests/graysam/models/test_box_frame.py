@@ -8,7 +8,7 @@ import torch
 from tiny_spec import TINY
 
 from graysam.errors import CheckpointError
-from graysam.models.box_decoder import (
+from graysam.models.decoders.box_frame import (
     EllipseGate,
     ellipse_map,
     geometry_maps,

@@ -9,8 +9,8 @@ import seeded
 import torch
 
 from graysam.errors import CheckpointError
-from graysam.models.efficientvit import EfficientViTEncoder, _linear_attention
-from graysam.models.mask_decoder import MASK_TOKENS
+from graysam.models.decoders.sam_mask_decoder import MASK_TOKENS
+from graysam.models.encoders.efficientvit import EfficientViTEncoder, _linear_attention
 from graysam.models.sam_segmenter import SamSegmenter
 from graysam.models.segmenter import build_model
 from graysam.models.spec import GRAYSAM, L0, L0_LEAN

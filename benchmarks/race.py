@@ -1,0 +1,262 @@
+"""Train several designs for the same time on the same prompts, and lay their figures side by side.
+
+    python -m benchmarks.race --store S --out runs/race --minutes 20 --designs graysam graysam-narrow l0 l0-lean
+
+A design is the name of a config in train/configs, or the path of one. Given again, the command goes on where it was
+stopped. The folder gets a run for each design, race.md with the table, race.json, and curves.csv with every validation
+of every design.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.model_cost import ModelCost, measure_model
+from benchmarks.validate import engine_answer, slice_means
+from evaluation.prompts import BASELINES, validation_prompts
+from graysam.api import Segmenter
+from graysam.errors import GraySamError
+from graysam.store import open_store
+from train.config import read_config
+from train.run_folder import read_rows
+
+logger = logging.getLogger("benchmarks")
+
+CONFIGS = Path(__file__).parent.parent / "train" / "configs"
+REPOSITORY = Path(__file__).resolve().parent.parent
+# docs of the prototype: passive waiting and an allocator that keeps its memory; without, a run may be 7 times slower.
+CPU_SETTINGS = {
+    "OMP_WAIT_POLICY": "passive",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "100000000000",
+    "MALLOC_TOP_PAD_": "268435456",
+    "MALLOC_ARENA_MAX": "1",
+    "OMP_NUM_THREADS": "1",
+}
+BOX_COUNTS = (1, 8)
+TIMED_REPEATS = 10
+CURVE_POINTS = 4  # validations of a learning curve, the last one at the end
+
+
+class RaceError(GraySamError):
+    """A design could not be trained."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A design's figures.
+
+    Attributes:
+        design: name of its config.
+        minutes, images: of training.
+        million_parameters: of the whole model.
+        gmac_encode, gmac_box: multiply-accumulates of an image and of a box, in thousand millions.
+        ms_encode, ms_box, ms_box_of_8: medians in fp32; a box alone, and its share when eight go together.
+        scores: (DSC, NSD) over the modalities, for "tight" and "jit5".
+    """
+
+    design: str
+    minutes: float
+    images: int
+    million_parameters: float
+    gmac_encode: float
+    gmac_box: float
+    ms_encode: float
+    ms_box: float
+    ms_box_of_8: float
+    scores: dict[str, tuple[float, float]]
+
+
+def config_path(design: str) -> Path:
+    """Find a design's config.
+
+    Raises:
+        RaceError: there is none.
+    """
+    for path in (Path(design), CONFIGS / f"{design}.toml"):
+        if path.is_file():
+            return path
+    known = ", ".join(sorted(each.stem for each in CONFIGS.glob("*.toml")))
+    raise RaceError(f"design {design!r}: no such file, and not one of {known}.")
+
+
+def training_command(
+    config: Path, store: Path, folder: Path, *, minutes: float, processes: int, per_modality: int
+) -> list[str]:
+    """Give the command that trains one design."""
+    options = ["--config", str(config), "--store", str(store), "--out", str(folder), "--minutes", str(minutes)]
+    options += ["--validate-minutes", str(minutes / CURVE_POINTS), "--validate-prompts", str(per_modality)]
+    if processes == 1:
+        return [sys.executable, "-m", "train.run", *options]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    return [*torchrun, "-m", "train.run", *options]
+
+
+def train_design(config: Path, store: Path, folder: Path, *, minutes: float, processes: int, per_modality: int) -> None:
+    """Train one design, or go on with it, in processes of their own.
+
+    Raises:
+        RaceError: the training failed.
+    """
+    command = training_command(config, store, folder, minutes=minutes, processes=processes, per_modality=per_modality)
+    done = subprocess.run(command, cwd=REPOSITORY, env={**os.environ, **CPU_SETTINGS})
+    if done.returncode != 0:
+        raise RaceError(f"{config.stem}: training ended with status {done.returncode}; the same command goes on.")
+
+
+def judge(
+    design: str, config: Path, store: Path, folder: Path, *, processes: int, threads: int, per_modality: int
+) -> Entry:
+    """Score a trained design on all validation prompts, and measure what it costs."""
+    settings = read_config(config)
+    spec = settings.model
+    segmenter = Segmenter.load(folder / "best.pt", "torch", "fp32", threads)
+    prompts = validation_prompts(open_store(store), per_modality=per_modality)
+    means = slice_means(prompts, engine_answer(segmenter.engine))
+    torch.set_num_threads(threads)
+    cost = measure_model(spec, box_counts=BOX_COUNTS, repeats=TIMED_REPEATS)
+    last = read_rows(folder / "validation.csv")[-1]
+    images_per_step = settings.data.images_per_batch * settings.optimiser.accumulate * processes
+    return entry_from(
+        design,
+        cost,
+        minutes=last["minutes"],
+        images=int(last["step"]) * images_per_step,
+        scores={kind: means[kind]["mean"] for kind in means},
+    )
+
+
+def entry_from(
+    design: str, cost: ModelCost, *, minutes: float, images: int, scores: dict[str, tuple[float, float]]
+) -> Entry:
+    """Put the figures of a design together."""
+    encode, one, eight = cost.steps
+    return Entry(
+        design=design,
+        minutes=minutes,
+        images=images,
+        million_parameters=round(cost.parameters / 1e6, 2),
+        gmac_encode=encode.gmac,
+        gmac_box=one.gmac,
+        ms_encode=encode.ms_median,
+        ms_box=one.ms_median,
+        ms_box_of_8=round(eight.ms_median / BOX_COUNTS[1], 1),
+        scores=scores,
+    )
+
+
+def race_table(entries: Sequence[Entry], baselines: dict[str, dict[str, tuple[float, float]]]) -> str:
+    """Lay out the designs, best first, and the baselines below them; DSC/NSD in %."""
+    lines = [
+        "| design | min | images | M params | GMAC image + box | ms image; box; box of 8 | tight | jit5 |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for each in sorted(entries, key=lambda each: each.scores["tight"][0], reverse=True):
+        lines.append(
+            f"| {each.design} | {each.minutes:.1f} | {each.images} | {each.million_parameters:.2f} "
+            f"| {each.gmac_encode:.2f} + {each.gmac_box:.2f} "
+            f"| {each.ms_encode:.0f}; {each.ms_box:.0f}; {each.ms_box_of_8:.1f} "
+            f"| {_percent(each.scores['tight'])} | {_percent(each.scores['jit5'])} |"
+        )
+    for name, scores in baselines.items():
+        lines.append(f"| {name} | | | | | | {_percent(scores['tight'])} | {_percent(scores['jit5'])} |")
+    return "\n".join(lines) + "\n"
+
+
+def _percent(score: tuple[float, float]) -> str:
+    return f"{100 * score[0]:.1f}/{100 * score[1]:.1f}"
+
+
+def write_results(folder: Path, entries: Sequence[Entry], baselines: dict[str, dict[str, tuple[float, float]]]) -> None:
+    """Write race.md, race.json and curves.csv."""
+    (folder / "race.md").write_text(race_table(entries, baselines))
+    figures = {"entries": [asdict(entry) for entry in entries], "baselines": baselines}
+    (folder / "race.json").write_text(json.dumps(figures, indent=1) + "\n")
+    columns = ("step", "minutes", *(f"{kind}_mean_{metric}" for kind in ("tight", "jit5") for metric in ("dsc", "nsd")))
+    with (folder / "curves.csv").open("w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(("design", *columns))
+        for entry in entries:
+            for row in read_rows(folder / entry.design / "validation.csv"):
+                writer.writerow((entry.design, *(row[column] for column in columns)))
+
+
+def run_race(options: argparse.Namespace) -> list[Entry]:
+    """Train and judge every design that has not been judged yet."""
+    entries: list[Entry] = []
+    for design in options.designs:
+        config = config_path(design)
+        folder: Path = options.out / config.stem
+        judged = folder / "race_entry.json"
+        if not judged.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            train_design(
+                config,
+                options.store,
+                folder,
+                minutes=options.minutes,
+                processes=options.processes,
+                per_modality=options.per_modality,
+            )
+            entry = judge(
+                config.stem,
+                config,
+                options.store,
+                folder,
+                processes=options.processes,
+                threads=options.threads,
+                per_modality=options.per_modality,
+            )
+            judged.write_text(json.dumps(asdict(entry)) + "\n")
+        entries.append(_read_entry(judged))
+        logger.info("race: %s judged", config.stem)
+    return entries
+
+
+def _read_entry(path: Path) -> Entry:
+    values: dict[str, Any] = json.loads(path.read_text())
+    scores = {kind: (float(score[0]), float(score[1])) for kind, score in values["scores"].items()}
+    return Entry(**{**values, "scores": scores})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the race and print its table; exit status 1 when a design could not be trained."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="folder for runs and results")
+    parser.add_argument("--minutes", type=float, required=True, help="of training for each design")
+    parser.add_argument("--designs", nargs="+", required=True, help="names in train/configs, or files")
+    parser.add_argument("--processes", type=int, default=2, help="training processes of one thread (default: 2)")
+    parser.add_argument("--threads", type=int, default=2, help="threads for the timings (default: 2)")
+    parser.add_argument("--per-modality", type=int, default=55, help="validation prompts (default: 55)")
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        entries = run_race(options)
+    except GraySamError as error:
+        logger.error("race: %s", error)
+        return 1
+    prompts = validation_prompts(open_store(options.store), per_modality=options.per_modality)
+    baselines = {
+        name: {kind: means["mean"] for kind, means in slice_means(prompts, answer).items()}
+        for name, answer in BASELINES.items()
+    }
+    write_results(options.out, entries, baselines)
+    print(race_table(entries, baselines))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Slices: their frames (geometry), their channels, and the tensor that an encoder reads."""

@@ -1,0 +1,73 @@
+"""The model card: its tables by hand, and a picture that shows outlines and no image."""
+
+import json
+
+import numpy as np
+
+from benchmarks.model_card import PAPER, CardFacts, data_table, draw_failures, write_card
+from evaluation.prompts import ValidationPrompt
+from graysam.boxes import Box
+from graysam.store import StoreEntry, StoreWriter, encode_image, encode_runs, open_store
+
+SLICES = {
+    "graysam": {"tight": {"CT": [0.8, 0.7], "mean": [0.8, 0.7]}, "jit5": {"CT": [0.5, 0.4], "mean": [0.5, 0.4]}},
+    "ellipse": {"tight": {"CT": [0.7, 0.5], "mean": [0.7, 0.5]}, "jit5": {"CT": [0.6, 0.3], "mean": [0.6, 0.3]}},
+}
+VOLUMES = {"CT/drawn": {"volumes": 2, "dsc": 0.5, "ellipsoid_dsc": 0.25}}
+
+
+def small_store(folder):
+    image = np.zeros((4, 5), np.uint8)
+    with StoreWriter(folder / "s.store") as writer:
+        for case, split in (("a", "train"), ("b", "train"), ("c", "val")):
+            writer.add(
+                encode_image(image),
+                [encode_runs(image == 0)],
+                dataset="CT/drawn",
+                modality="CT",
+                case=case,
+                group=case,
+                split=split,
+                size_hw=(4, 5),
+            )
+    (folder / "CT" / "drawn").mkdir(parents=True)
+    (folder / "CT" / "drawn" / "dataset.json").write_text(json.dumps({"licence": "CC0"}))
+    return open_store(folder / "s.store")
+
+
+def test_every_data_set_stands_with_its_licence(tmp_path):
+    assert data_table(small_store(tmp_path), tmp_path).splitlines()[-1] == "| CT/drawn | 2 | 1 | 0 | CC0 |"
+
+
+def test_the_card_holds_figures_data_and_the_warning(tmp_path):
+    facts = CardFacts(
+        spec={"name": "x", "encoder": "conv", "decoder": "box_frame", "canvas": 64, "channels": "plain"},
+        validation={"slices": SLICES, "volumes": VOLUMES, "prompts": 7, "engine": "openvino", "precision": "int8"},
+        training={"text": "Two minutes.", "commands": ["python -m train.run"]},
+        parameters=1_500_000,
+    )
+    card = write_card(facts, small_store(tmp_path), tmp_path)
+    for text in (
+        "Not for clinical use",
+        "1.50 million",
+        "7 objects",
+        "3 cases",
+        "Two minutes.",
+        "| CT/drawn | 2 | 1 | 0 | CC0 |",
+    ):
+        assert text in card
+
+
+def test_the_picture_of_failures_shows_the_worst_answer_and_no_pixel_of_an_image():
+    mask = np.zeros((40, 40), bool)
+    mask[10:30, 10:30] = True
+    entry = StoreEntry("CT/drawn", "CT", "a", "a", "val", -1, (40, 40), 0, 0, ())
+    noise = np.random.default_rng(0).integers(0, 255, (40, 40)).astype(np.uint8)
+    prompts = [ValidationPrompt(entry, noise, mask, {"tight": Box(10, 10, 29, 29)})]
+    drawn = draw_failures(prompts, lambda image, boxes: [np.roll(mask, 5, axis=1)])
+    plain = draw_failures(
+        [ValidationPrompt(entry, np.zeros_like(noise), mask, prompts[0].boxes)],
+        lambda image, boxes: [np.roll(mask, 5, axis=1)],
+    )
+    assert np.array_equal(drawn, plain)  # the image makes no difference
+    assert (drawn == PAPER).mean() > 0.9

@@ -1,0 +1,77 @@
+"""The fixed validation prompts: a pure function of the store, and boxes that still ask for their object."""
+
+import numpy as np
+import pytest
+
+from evaluation.prompts import (
+    BASELINES,
+    PromptScore,
+    answer_ellipse,
+    answer_filled_box,
+    modality_means,
+    score_prompts,
+    validation_prompts,
+)
+from graysam.boxes import Box
+from graysam.errors import StoreError
+from graysam.store import StoreWriter, encode_image, encode_runs, open_store
+
+
+def store_of(folder, *splits):
+    image = np.zeros((128, 128), np.uint8)
+    mask = np.zeros((128, 128), bool)
+    mask[40:80, 30:90] = True
+    image[mask] = 200
+    with StoreWriter(folder / "s.store") as writer:
+        for number, split in enumerate(splits):
+            writer.add(
+                encode_image(image),
+                [encode_runs(mask)],
+                dataset="CT/drawn",
+                modality="CT",
+                case=str(number),
+                group=str(number),
+                split=split,
+                size_hw=mask.shape,
+            )
+    return open_store(folder / "s.store")
+
+
+def test_a_store_without_validation_slices_is_named_with_the_remedy(tmp_path):
+    with pytest.raises(StoreError, match=r"split 'val'.*data_prep split"):
+        validation_prompts(store_of(tmp_path, "train", "train"))
+
+
+def test_prompts_come_from_the_validation_split_at_256_pixels_and_are_the_same_each_time(tmp_path):
+    store = store_of(tmp_path, "train", "val", "val")
+    prompts = validation_prompts(store)
+    assert sorted(prompt.entry.case for prompt in prompts) == ["1", "2"]
+    assert prompts[0].image.shape == (256, 256)
+    assert prompts[0].boxes["tight"] == Box(60, 80, 179, 159)  # twice 30..89 and 40..79
+    assert [each.boxes for each in validation_prompts(store)] == [each.boxes for each in prompts]
+
+
+def test_a_jittered_box_is_off_by_at_most_5_pixels_a_side(tmp_path):
+    for prompt in validation_prompts(store_of(tmp_path, *["val"] * 20)):
+        shifts = prompt.boxes["jit5"].as_array() - prompt.boxes["tight"].as_array()
+        assert np.abs(shifts).max() <= 5
+        assert np.array_equal(shifts, np.rint(shifts))
+
+
+def test_a_filled_box_answers_a_rectangle_exactly_and_an_ellipse_covers_pi_quarters(tmp_path):
+    prompts = validation_prompts(store_of(tmp_path, "val"))
+    filled = score_prompts(prompts, answer_filled_box, "tight")
+    assert (filled[0].dsc, filled[0].nsd) == (1.0, 1.0)
+    ellipse = score_prompts(prompts, answer_ellipse, "tight")
+    # Dice of an ellipse in its rectangle: 2 (pi / 4) / (1 + pi / 4) = 0.880
+    assert ellipse[0].dsc == pytest.approx(0.880, abs=0.01)
+
+
+def test_grabcut_finds_a_bright_rectangle(tmp_path):
+    prompts = validation_prompts(store_of(tmp_path, "val"))
+    assert score_prompts(prompts, BASELINES["GrabCut"], "jit5")[0].dsc > 0.9
+
+
+def test_modalities_weigh_the_same_however_many_prompts_they_have(tmp_path):
+    scores = [PromptScore("CT", "CT/a", 1.0, 1.0)] * 3 + [PromptScore("US", "US/a", 0.0, 0.5)]
+    assert modality_means(scores)["mean"] == (0.5, 0.75)
