@@ -5,12 +5,10 @@ and is listed; a prediction without a reference is listed and otherwise ignored.
 """
 
 import argparse
-import csv
-import io
 import logging
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -39,9 +37,9 @@ from evaluation.policy import (
     SpacingOrder,
     policy_for,
 )
+from evaluation.tables import write_csv
 from graysam.cases import list_folder, read_labels, read_spacing_as_stored
 from graysam.errors import CaseError, ScoreError
-from graysam.files import written_whole
 from graysam.machine import usable_cores
 
 __all__ = [
@@ -118,9 +116,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     try:
         scores = score_folder(options.segs, options.gts, options=score_options, workers=options.workers, progress=True)
-        write_table(options.out, case_rows(scores, score_options.policy))
+        write_csv(options.out, case_rows(scores, score_options.policy))
         if options.labels_out is not None:
-            write_table(options.labels_out, label_rows(scores, score_options.policy))
+            write_csv(options.labels_out, label_rows(scores, score_options.policy))
     except (CaseError, ScoreError) as error:
         logger.error("%s", error)
         return 2
@@ -227,22 +225,6 @@ def label_rows(scores: Iterable[CaseScore], policy: ScoringPolicy) -> Iterator[d
                 "prediction_voxels": str(label.prediction_voxels),
                 "status": score.status,
             }
-
-
-def write_table(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
-    """Write rows of the same keys as CSV, whole or not at all, making the folder where it is missing.
-
-    Raises:
-        ScoreError: it cannot be written.
-    """
-    rows = list(rows)
-    text = io.StringIO(newline="")
-    table = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["case"], lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    with written_whole(path, ScoreError) as temporary:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text.getvalue(), encoding="utf-8")
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

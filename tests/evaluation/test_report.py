@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from evaluation.overlay import LABEL_COLOURS, draw_panels, fullest_slice, paint_labels
+from evaluation.overlay import draw_panels, fullest_slice
 from evaluation.ranking import TeamScores, build_table, rank_teams
 from evaluation.report import Example, PageText, render_report
 
@@ -97,23 +97,6 @@ def test_one_team_alone_has_a_page_without_a_matrix():
     assert "1 team<" in page
     assert 'id="significance"' not in page
     assert 'id="cases"' not in page
-
-
-def test_paint_labels_tints_inside_and_draws_the_edge_in_full_colour():
-    base = np.full((5, 5, 3), 100, np.uint8)
-    labels = np.array(
-        [[0, 0, 0, 0, 0],
-         [0, 2, 2, 2, 0],
-         [0, 2, 2, 2, 0],
-         [0, 2, 2, 2, 0],
-         [0, 0, 0, 0, 0]], np.uint8)  # fmt: skip
-    painted = paint_labels(base, labels)
-    assert painted[0, 0].tolist() == [100, 100, 100]
-    assert painted[1, 1].tolist() == LABEL_COLOURS[1].tolist()
-    # the middle alone has no side on the background: 62 % of 100 and 38 % of (0, 190, 255), cut to whole
-    # numbers
-    assert painted[2, 2].tolist() == [62, 134, 158]
-    assert (base == 100).all()
 
 
 def test_a_volume_is_shown_by_its_slice_with_most_reference():

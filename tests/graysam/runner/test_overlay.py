@@ -7,7 +7,8 @@ import pytest
 from graysam.boxes import Box, VolumeBox
 from graysam.cases import Case
 from graysam.errors import CaseError
-from graysam.runner.overlay import chosen_slices, draw_image, draw_volume, label_colours, write_overlay
+from graysam.image.drawing import label_colours
+from graysam.runner.overlay import chosen_slices, draw_image, draw_volume, write_overlay
 
 
 def image_case(image: np.ndarray, *boxes: Box) -> Case:
