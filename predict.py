@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from graysam.progress import BarHandler
-    from graysam.runner import CaseAccount, CaseSegmenter, RunAccount, Runner
+    from graysam.runner.account import CaseAccount, RunAccount
+    from graysam.runner.run import CaseSegmenter, Runner
 
 logger = logging.getLogger("predict")
 
@@ -95,7 +96,8 @@ def predict(options: argparse.Namespace, start: float, bar: BarHandler | None) -
     Raises:
         GraySamError: nothing could be run.
     """
-    from graysam.runner import Runner, RunOptions, choose_part
+    from graysam.runner.parts import choose_part
+    from graysam.runner.run import Runner, RunOptions
 
     part = choose_part(options.num_parts, options.part_id, os.environ)
     if part.count > 1:
@@ -146,7 +148,7 @@ def segmenter_loader(options: argparse.Namespace) -> Callable[[], CaseSegmenter]
 
 def run_with_progress(runner: Runner, bar: BarHandler | None) -> RunAccount:
     """Run, with a bar on a terminal and a line for each case otherwise; what went wrong is said in both."""
-    total, done = len(runner.paths), 0
+    total, done = len(runner.cases), 0
 
     def on_case(case: CaseAccount) -> None:
         nonlocal done
@@ -173,7 +175,7 @@ def report(account: RunAccount, options: argparse.Namespace, seconds: float) -> 
     """Write the report, and tell whether that went well; results must not be lost for it."""
     from graysam import __version__
     from graysam.errors import CaseError
-    from graysam.runner import write_report
+    from graysam.runner.account import write_report
 
     facts = {
         "graysam": __version__,

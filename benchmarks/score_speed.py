@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graysam.cases import write_labels, write_reference
+from graysam.formats.npz import write_labels, write_reference
 from graysam.machine import usable_cores
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -26,8 +26,9 @@ import predict
 import train.run
 from evaluation.dice import dice
 from examples.phantoms import Phantom, make_phantoms, write_phantoms
-from graysam.cases import find_cases, modality_of, read_labels
+from graysam.cases import modality_of
 from graysam.errors import GraySamError
+from graysam.formats.npz import find_cases, read_labels
 
 logger = logging.getLogger("benchmarks")
 

@@ -27,7 +27,7 @@ import numpy as np
 
 from benchmarks.machine import machine_facts
 from graysam.boxes import Box, VolumeBox
-from graysam.cases import write_case
+from graysam.formats.npz import write_case
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMITS = {"2d": {"seconds": 1.0, "mebibytes": 500}, "3d": {"seconds": 8.0, "mebibytes": 1500}}

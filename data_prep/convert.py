@@ -27,8 +27,8 @@ from data_prep.objects import Drops, ObjectMask, SpeckRule, image_box, loosen, o
 from data_prep.parallel import run_jobs
 from data_prep.sources import Source
 from graysam.boxes import Box, VolumeBox
-from graysam.cases import write_case, write_reference
 from graysam.errors import GraySamError, PrepareError
+from graysam.formats.npz import write_case, write_reference
 from graysam.formats.readers import (
     ShapeMismatchError,
     Units,

@@ -26,19 +26,17 @@ from evaluation.codabench import METRICS, column_key
 from evaluation.ranking import UNKNOWN_MODALITY
 from evaluation.submission import add_to_zip, write_flat_zip
 from graysam.boxes import Box, VolumeBox
-from graysam.cases import (
-    Case,
+from graysam.cases import Case, VolumeCase, label_dtype, modality_of
+from graysam.errors import ScoreError
+from graysam.formats.archives import Archive, write_archive
+from graysam.formats.npz import (
     find_cases,
-    label_dtype,
-    modality_of,
     read_case,
     read_labels,
     read_spacing_as_stored,
     write_labels,
     write_reference,
 )
-from graysam.errors import ScoreError
-from graysam.formats.archives import Archive, write_archive
 
 ROOT = Path(__file__).resolve().parent.parent
 OWN_PACKAGES = ("evaluation", "graysam")
@@ -163,7 +161,7 @@ def _stage_data(folder: Path, names: Sequence[str], *, inputs: Path, references:
         if mode == "official" and (not len(present) or len(present) != present[-1]):
             unscorable.append(name)
         spacing = read_spacing_as_stored(references / name) or read_spacing_as_stored(inputs / name)
-        if case.is_volume and spacing is None:
+        if isinstance(case, VolumeCase) and spacing is None:
             raise ScoreError(f"{name}: a volume is scored in mm and needs 'spacing', in the reference or in the case.")
         if len(present) and int(present[-1]) > len(case.boxes):
             notes.append(f"{name}: label {present[-1]} in the reference, but {len(case.boxes)} boxes in the case.")

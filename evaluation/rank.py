@@ -28,8 +28,8 @@ from evaluation.ranking import (
     read_scores,
 )
 from evaluation.report import Example, PageText, render_report
-from graysam.cases import find_cases, read_case, read_labels
 from graysam.errors import CaseError, GraySamError, ScoreError
+from graysam.formats.npz import find_cases, read_case, read_labels
 
 logger = logging.getLogger(__name__)
 

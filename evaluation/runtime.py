@@ -39,8 +39,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from graysam.cases import find_cases
 from graysam.errors import CaseError, GraySamError
+from graysam.formats.npz import find_cases
 
 logger = logging.getLogger(__name__)
 

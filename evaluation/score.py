@@ -38,8 +38,8 @@ from evaluation.policy import (
     policy_for,
 )
 from evaluation.tables import write_csv
-from graysam.cases import list_folder, read_labels, read_spacing_as_stored
 from graysam.errors import CaseError, ScoreError
+from graysam.formats.npz import list_folder, read_labels, read_spacing_as_stored
 from graysam.machine import usable_cores
 
 __all__ = [

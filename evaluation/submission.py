@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from graysam.cases import find_cases, read_case, read_label_shape, read_labels
 from graysam.errors import CaseError, GraySamError
 from graysam.files import written_whole
+from graysam.formats.npz import find_cases, read_case, read_label_shape, read_labels
 
 logger = logging.getLogger("evaluation.submission")  # also when run from a starting kit
 

@@ -24,7 +24,7 @@ if __package__ in (None, ""):  # run as a script: the package lies beside this f
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from graysam.boxes import Box, VolumeBox, box_around
-from graysam.cases import write_case, write_reference
+from graysam.formats.npz import write_case, write_reference
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]

@@ -9,20 +9,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from graysam.boxes import Box, VolumeBox
+from graysam.boxes import Box, Notes, VolumeBox, box_numbers, clean_boxes
+from graysam.cases import Case, VolumeCase
 from graysam.engines.protocol import Engine
 from graysam.engines.select import TORCH_FILE, choose_engine, read_cpu_facts
 from graysam.errors import CaseError, EngineError
 from graysam.inference.images import Labels, Overlap, segment_slice
 from graysam.inference.volumes import segment_volume
+
+logger = logging.getLogger(__name__)
 
 
 class Segmenter:
@@ -77,7 +80,7 @@ class Segmenter:
         Args:
             image: (H, W) or (H, W, 3), any integer or float dtype, finite.
             boxes: `Box`es, or (N, 4) numbers x_min, y_min, x_max, y_max in pixels counted from 0, maxima inclusive.
-                Parts outside the image are clipped.
+                Parts outside the image are clipped, and a warning is logged.
             overlap: where objects meet, "last" lets the later box win, "confident" the higher logit.
 
         Returns:
@@ -87,10 +90,9 @@ class Segmenter:
             CaseError: an image of another shape, or a box that is no box or lies wholly outside.
         """
         _check_image(image, "(H, W) or (H, W, 3)", image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3))
-        numbers = _box_numbers(boxes, columns=4)
-        low, high = _clip(numbers[:, :2], numbers[:, 2:], size=(image.shape[1], image.shape[0]))
-        flat = [Box(*map(float, (*start, *end))) for start, end in zip(low, high, strict=True)]
-        return segment_slice(self.engine, image, flat, overlap=overlap)
+        cleaned, notes = clean_boxes(box_numbers(boxes, columns=4), size_hw=image.shape[:2])
+        _tell(notes)
+        return segment_slice(self.engine, image, cleaned, overlap=overlap)
 
     def segment_volume(
         self, volume: NDArray[Any], boxes: Sequence[VolumeBox] | ArrayLike, overlap: Overlap = "last"
@@ -100,7 +102,8 @@ class Segmenter:
         Args:
             volume: (D, H, W), any integer or float dtype, finite.
             boxes: `VolumeBox`es, or (N, 6) numbers x_min, y_min, z_min, x_max, y_max, z_max, counted from 0, maxima
-                inclusive; x and y are the object's extent on its middle slice. Parts outside are clipped.
+                inclusive; x and y are the object's extent on its middle slice. Parts outside are clipped, and a
+                warning is logged.
             overlap: where objects meet, "last" lets the later box win, "confident" the higher logit.
 
         Returns:
@@ -110,14 +113,19 @@ class Segmenter:
             CaseError: a volume of another shape, or a box that is no box or lies wholly outside.
         """
         _check_image(volume, "(D, H, W)", volume.ndim == 3)
-        numbers = _box_numbers(boxes, columns=6)
-        numbers[:, [2, 5]] = np.rint(numbers[:, [2, 5]])
-        low, high = _clip(numbers[:, :3], numbers[:, 3:], size=volume.shape[::-1])
-        solid = [
-            VolumeBox(Box(*map(float, (*start[:2], *end[:2]))), int(start[2]), int(end[2]))
-            for start, end in zip(low, high, strict=True)
-        ]
-        return segment_volume(self.engine, volume, solid, overlap=overlap)
+        cleaned, notes = clean_boxes(box_numbers(boxes, columns=6), size_hw=volume.shape[1:], depth=len(volume))
+        _tell(notes)
+        return segment_volume(self.engine, volume, cleaned, overlap=overlap)
+
+    def segment_case(self, case: Case, *, overlap: Overlap = "last") -> Labels:
+        """Segment a case that a reader of `graysam.formats` has checked and cleaned.
+
+        Returns:
+            Labels of the case's `label_shape`: i + 1 for box i, 0 elsewhere; uint8 while that fits, else uint16.
+        """
+        if isinstance(case, VolumeCase):
+            return segment_volume(self.engine, case.image, case.boxes, overlap=overlap)
+        return segment_slice(self.engine, case.image, case.boxes, overlap=overlap)
 
 
 def default_weights() -> Path:
@@ -133,41 +141,7 @@ def _check_image(image: NDArray[Any], wanted: str, fits: bool) -> None:
         )
 
 
-def _box_numbers(boxes: Sequence[Box] | Sequence[VolumeBox] | ArrayLike, *, columns: int) -> NDArray[np.float64]:
-    """Give boxes of either form as (N, columns) numbers, in the order of the challenge's files."""
-    listed: list[Any] = list(boxes)  # type: ignore[arg-type]
-    rows = [_numbers_of(each) if isinstance(each, Box | VolumeBox) else each for each in listed]
-    try:
-        numbers = np.array(rows, np.float64) if rows else np.zeros((0, columns))
-    except (TypeError, ValueError) as cause:
-        raise CaseError(f"boxes: not a table of numbers ({cause}).") from cause
-    if numbers.ndim != 2 or numbers.shape[1] != columns:
-        raise CaseError(f"boxes: wanted shape (N, {columns}), found {numbers.shape}.")
-    return numbers
-
-
-def _numbers_of(box: Box | VolumeBox) -> list[float]:
-    if isinstance(box, Box):
-        return [box.x_min, box.y_min, box.x_max, box.y_max]
-    flat = box.box
-    return [flat.x_min, flat.y_min, box.z_min, flat.x_max, flat.y_max, box.z_max]
-
-
-def _clip(
-    first: NDArray[np.float64], second: NDArray[np.float64], *, size: tuple[int, ...]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Put each box in order and inside `size`, both as x, y[, z].
-
-    Raises:
-        CaseError: a box with NaN, or wholly outside.
-    """
-    low, high = np.minimum(first, second), np.maximum(first, second)
-    last = np.array(size, np.float64) - 1
-    lost = ~np.all((high >= 0) & (low <= last), axis=1)  # NaN compares false, so it is lost too
-    if lost.any():
-        index = int(np.flatnonzero(lost)[0])
-        raise CaseError(
-            f"box {index}, {first[index].tolist()} to {second[index].tolist()}: is not a number or lies wholly "
-            f"outside the image, which reaches from 0 to {last.tolist()}."
-        )
-    return np.clip(low, 0, last), np.clip(high, 0, last)
+def _tell(notes: Notes) -> None:
+    """Log what was changed in a caller's boxes; the same is a warning of a case from a file."""
+    for note in notes:
+        logger.warning("%s", note)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import predict
-from graysam.cases import read_case
+from graysam.formats.npz import read_case
 from graysam.models.spec import ModelSpec
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -30,11 +30,11 @@ import pytest
 
 import predict
 from graysam.boxes import Box
-from graysam.cases import read_case, read_labels, write_case, write_labels
 from graysam.errors import CaseError
 from graysam.files import _temporary_prefix
+from graysam.formats.npz import read_case, read_labels, write_case, write_labels
 from graysam.inference.baselines import BaselineSegmenter  # noqa: F401  imported before rights are given up
-from graysam.runner import Runner  # noqa: F401  likewise
+from graysam.runner.run import Runner  # noqa: F401  likewise
 
 ROOT = Path(__file__).resolve().parent.parent
 GRAY = np.arange(6 * 8, dtype=np.uint8).reshape(6, 8)  # height 6, width 8
@@ -487,7 +487,7 @@ def test_results_never_replace_their_cases(tmp_path, capsys):
 WRITER = """
 import sys, numpy as np
 from pathlib import Path
-from graysam.cases import write_labels
+from graysam.formats.npz import write_labels
 labels = np.random.default_rng(0).integers(0, 65535, (64, 512, 512), np.uint16)
 write_labels(Path(sys.argv[1]), labels)
 """

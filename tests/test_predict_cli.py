@@ -15,7 +15,7 @@ import pytest
 
 import predict
 from graysam.boxes import Box, VolumeBox
-from graysam.cases import read_labels, write_case
+from graysam.formats.npz import read_labels, write_case
 from graysam.inference.baselines import BaselineSegmenter
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks.smoke import write_sources
 from examples.phantoms import make_phantoms, write_phantoms
-from graysam.cases import read_case
+from graysam.formats.npz import read_case
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -30,9 +30,9 @@ import torch
 from torch import Tensor, nn
 
 from graysam.boxes import Box, VolumeBox, box_around
-from graysam.cases import find_cases, read_case
 from graysam.engines.select import OPENVINO_FOLDERS, SPEC_FILE, TORCH_FILE
 from graysam.errors import EngineError, GraySamError
+from graysam.formats.npz import find_cases, read_case
 from graysam.image.channels import stack_neighbours
 from graysam.image.preprocessing import prepare_slice
 from graysam.inference.baselines import BaselineSegmenter

@@ -1,7 +1,7 @@
 """Read .npz archives that nobody vouches for, and write ones that are whole or absent.
 
 Reading never unpickles, and looks at the declared shape, dtype and size of an array before any memory is
-taken. This file knows the container format only; what the arrays mean stands in `graysam.cases`.
+taken. This file knows the container format only; what the arrays mean stands in `npz.py`.
 """
 
 from __future__ import annotations

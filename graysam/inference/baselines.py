@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graysam.boxes import Box, VolumeBox
-from graysam.cases import label_dtype
+from graysam.cases import Case, Labels, VolumeCase, label_dtype
 
 BaselineShape = Literal["box", "ellipse"]
 
@@ -38,9 +38,15 @@ class BaselineSegmenter:
     def __init__(self, shape: BaselineShape) -> None:
         self.engine = BaselineEngine(name=shape)
 
+    def segment_case(self, case: Case, *, overlap: Literal["last", "confident"] = "last") -> Labels:
+        """Give labels of the case's `label_shape`: i + 1 where box i is filled, 0 elsewhere."""
+        if isinstance(case, VolumeCase):
+            return self.segment_volume(case.image, case.boxes, overlap=overlap)
+        return self.segment_image(case.image, case.boxes, overlap=overlap)
+
     def segment_image(
         self, image: NDArray[Any], boxes: Sequence[Box], *, overlap: Literal["last", "confident"] = "last"
-    ) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    ) -> Labels:
         """Give labels (H, W): i + 1 where box i is filled, 0 elsewhere; `overlap` as for volumes."""
         one_slice = [VolumeBox(box, 0, 0) for box in boxes]
         labels = self.segment_volume(image[None], one_slice, overlap=overlap)
@@ -52,7 +58,7 @@ class BaselineSegmenter:
         boxes: Sequence[VolumeBox],
         *,
         overlap: Literal["last", "confident"] = "last",
-    ) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    ) -> Labels:
         """Give labels (D, H, W): i + 1 where box i is filled, 0 elsewhere.
 
         overlap: where two objects meet, "last" lets the later box win, "confident" the one whose centre is

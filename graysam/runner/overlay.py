@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from graysam.boxes import Box, VolumeBox
-from graysam.cases import Case
+from graysam.boxes import Box
+from graysam.cases import Case, ImageCase, VolumeCase
 from graysam.errors import CaseError
 from graysam.files import written_whole
 from graysam.image.drawing import (
@@ -40,7 +40,7 @@ def write_overlay(path: Path, case: Case, labels: NDArray[np.integer[Any]]) -> N
     Raises:
         CaseError: the file cannot be written.
     """
-    picture = draw_volume(case, labels) if case.is_volume else draw_image(case, labels)
+    picture = draw_volume(case, labels) if isinstance(case, VolumeCase) else draw_image(case, labels)
     try:
         png = encode_png(picture)
     except ValueError as error:
@@ -49,22 +49,22 @@ def write_overlay(path: Path, case: Case, labels: NDArray[np.integer[Any]]) -> N
         temporary.write_bytes(png)
 
 
-def draw_image(case: Case, labels: NDArray[np.integer[Any]]) -> BgrImage:
+def draw_image(case: ImageCase, labels: NDArray[np.integer[Any]]) -> BgrImage:
     """Draw an image at up to 1024 pixels a side, its labels in colour and its boxes as thin frames.
 
     labels: (H, W). Gives (h, w, 3) uint8, blue first as OpenCV has it.
     """
-    boxes = {index + 1: box for index, box in enumerate(case.boxes) if isinstance(box, Box)}
+    boxes = dict(enumerate(case.boxes, start=1))
     return _draw_slice(to_display(case.image), labels, boxes, max_side=MAX_IMAGE_SIDE)
 
 
-def draw_volume(case: Case, labels: NDArray[np.integer[Any]]) -> BgrImage:
+def draw_volume(case: VolumeCase, labels: NDArray[np.integer[Any]]) -> BgrImage:
     """Draw up to 12 slices, evenly spread over those that the boxes span, side by side with their numbers.
 
     labels: (D, H, W). Gives (h, w, 3) uint8. A box is that of its object's middle
     slice, and drawn on the tile nearest to it.
     """
-    boxes = {index + 1: box for index, box in enumerate(case.boxes) if isinstance(box, VolumeBox)}
+    boxes = dict(enumerate(case.boxes, start=1))
     slices = chosen_slices(case)
     volume = to_display(case.image[slices])
     home = {
@@ -81,12 +81,12 @@ def draw_volume(case: Case, labels: NDArray[np.integer[Any]]) -> BgrImage:
     return _tiled(tiles)
 
 
-def chosen_slices(case: Case) -> list[int]:
+def chosen_slices(case: VolumeCase) -> list[int]:
     """Give at most 12 slice numbers, ascending, first and last of the boxes' common span included.
 
     Without boxes the whole volume is spanned.
     """
-    spans = [(box.z_min, box.z_max) for box in case.boxes if isinstance(box, VolumeBox)]
+    spans = [(box.z_min, box.z_max) for box in case.boxes]
     first = min((low for low, _ in spans), default=0)
     last = max((high for _, high in spans), default=case.image.shape[0] - 1)
     count = min(MAX_TILES, last - first + 1)

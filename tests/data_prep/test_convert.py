@@ -8,8 +8,8 @@ from data_prep.convert import CaseSettings, load_source, make_cases, select
 from data_prep.objects import SpeckRule
 from data_prep.sources import find_sources
 from graysam.boxes import Box, VolumeBox
-from graysam.cases import find_cases, read_case, read_labels, read_spacing_as_stored
 from graysam.errors import PrepareError
+from graysam.formats.npz import find_cases, read_case, read_labels, read_spacing_as_stored
 
 TIGHT = CaseSettings(box_margin=0)
 

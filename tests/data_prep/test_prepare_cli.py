@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_prep import cli
-from graysam.cases import find_cases, read_case, read_labels
+from graysam.formats.npz import find_cases, read_case, read_labels
 from graysam.store import open_store
 
 
@@ -125,7 +125,7 @@ def test_real_images_of_all_eleven_modalities_become_cases(shared_data, tmp_path
     assert cli.main(arguments) == 0
     cases = [read_case(path) for path in find_cases(tmp_path / "inputs")]
     assert len({case.modality for case in cases}) == 11
-    assert sorted(case.modality for case in cases if case.is_volume) == ["CT", "MR", "PET"]
+    assert sorted(case.modality for case in cases if case.kind == "3D") == ["CT", "MR", "PET"]
     for case in cases:
         labels = read_labels(tmp_path / "gts" / f"{case.name}.npz", "gts")
         assert labels.shape == case.label_shape

@@ -18,7 +18,8 @@ from evaluation import codabench, package
 from evaluation.bundle import BundleOptions, competition_yaml, fill_boxes, needed_sources
 from evaluation.submission import check_submission, write_flat_zip
 from graysam.boxes import Box, VolumeBox
-from graysam.cases import Case, read_case, read_labels, write_case, write_labels, write_reference
+from graysam.cases import ImageCase, VolumeCase
+from graysam.formats.npz import read_case, read_labels, write_case, write_labels, write_reference
 
 IMAGE_LABELS = np.array(
     [[0, 0, 0, 0, 0],
@@ -260,9 +261,9 @@ def test_the_starting_kits_checker_runs_on_a_bare_python_and_takes_its_own_sampl
 
 def test_the_sample_fills_every_box_with_its_number_the_later_over_the_earlier():
     image = np.zeros((3, 4), np.uint8)
-    case = Case("x", None, image, is_volume=False, boxes=(Box(0, 0, 1, 1), Box(1, 1, 3, 2)))
+    case = ImageCase("x", None, image, (Box(0, 0, 1, 1), Box(1, 1, 3, 2)))
     assert fill_boxes(case).tolist() == [[1, 1, 0, 0], [1, 2, 2, 2], [0, 2, 2, 2]]
-    deep = Case("x", None, np.zeros((3, 1, 2), np.uint8), is_volume=True, boxes=(VolumeBox(Box(0, 0, 0, 0), 1, 2),))
+    deep = VolumeCase("x", None, np.zeros((3, 1, 2), np.uint8), (VolumeBox(Box(0, 0, 0, 0), 1, 2),))
     assert fill_boxes(deep).tolist() == [[[0, 0]], [[1, 0]], [[1, 0]]]  # z closed at both ends
 
 
@@ -295,7 +296,9 @@ def test_a_volumes_spacing_is_taken_from_the_case_where_the_reference_has_none(f
 
 def test_a_modules_sources_are_found_through_its_imports():
     sources = needed_sources(["evaluation.score"])
-    assert {"evaluation/__init__.py", "evaluation/score.py", "graysam/cases.py", "graysam/errors.py"} <= set(sources)
+    assert {"evaluation/__init__.py", "evaluation/score.py", "graysam/formats/npz.py", "graysam/errors.py"} <= set(
+        sources
+    )
     assert not any("report" in name or "models" in name or "engines" in name for name in sources)
 
 

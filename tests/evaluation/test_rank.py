@@ -31,8 +31,8 @@ from evaluation.ranking import (
     signed_rank_p,
 )
 from graysam.boxes import Box
-from graysam.cases import write_case, write_labels, write_reference
 from graysam.errors import ScoreError
+from graysam.formats.npz import write_case, write_labels, write_reference
 
 
 def team(name: str, **cases: tuple[float, ...]) -> TeamScores:

@@ -17,7 +17,7 @@ import pytest
 from evaluation import runtime
 from evaluation.ranking import read_runtimes
 from graysam.boxes import Box
-from graysam.cases import write_case
+from graysam.formats.npz import write_case
 
 # Answers each case by copying it, and does what the case's name says.
 CONTESTANT = """\

@@ -10,7 +10,7 @@ from official_pairs import make_pairs
 
 from evaluation import score
 from evaluation.pair import mean_score, score_pair
-from graysam.cases import write_labels, write_reference
+from graysam.formats.npz import write_labels, write_reference
 
 REPOSITORY = Path(__file__).parents[2]
 

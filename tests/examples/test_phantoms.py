@@ -4,7 +4,8 @@ import numpy as np
 
 from examples import phantoms
 from graysam.boxes import VolumeBox
-from graysam.cases import modality_of, read_case, read_labels, read_spacing_as_stored
+from graysam.cases import modality_of
+from graysam.formats.npz import read_case, read_labels, read_spacing_as_stored
 
 
 def test_each_of_the_eleven_modalities_is_drawn_and_named_so_that_it_is_known_again():
@@ -37,7 +38,7 @@ def test_written_phantoms_are_cases_with_tight_boxes_and_references_of_the_same_
     for path in sorted((tmp_path / "inputs").iterdir()):
         case, labels = read_case(path), read_labels(tmp_path / "gts" / path.name, "gts")
         assert (case.warnings, case.label_shape) == ((), labels.shape)
-        assert case.is_volume == path.name.startswith("3D")
+        assert case.kind == path.name[:2]
         assert read_spacing_as_stored(tmp_path / "gts" / path.name) == read_spacing_as_stored(path)
         for number, box in enumerate(case.boxes, start=1):
             if isinstance(box, VolumeBox):

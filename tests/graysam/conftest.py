@@ -8,7 +8,7 @@ import pytest
 from tiny_spec import TINY
 
 from graysam.boxes import Box, VolumeBox
-from graysam.cases import write_case
+from graysam.formats.npz import write_case
 
 TINY_MODEL = replace(TINY, memory=True, ellipse_gate=True)
 

@@ -47,12 +47,18 @@ def test_boxes_are_numbers_or_box_objects(segmenter):
     assert np.array_equal(segmenter.segment_volume(volume, [VolumeBox(Box(20, 15, 49, 34), 1, 2)]), expected)
 
 
-def test_swapped_and_overhanging_boxes_are_put_right(segmenter):
+def test_swapped_and_overhanging_boxes_are_put_right_with_the_warnings_that_a_file_gets(segmenter, caplog):
     expected = segmenter.segment_image(drawn(), [[40, 15, 79, 59]])
     assert np.array_equal(segmenter.segment_image(drawn(), [[900, 70, 40, 15]]), expected)
     volume = drawn((3, 60, 80))
     expected = segmenter.segment_volume(volume, [[20, 15, 0, 49, 34, 2]])
     assert np.array_equal(segmenter.segment_volume(volume, [[20, 15, 99, 49, 34, -5]]), expected)
+    assert [message.split(";")[0] for message in caplog.messages] == [
+        "1 of 1 boxes minimum and maximum swapped",
+        "1 of 1 boxes partly outside the image of width 80, height 60",
+        "1 of 1 boxes minimum and maximum swapped",
+        "1 of 1 boxes partly outside the image of width 80, height 60, depth 3",
+    ]
 
 
 @pytest.mark.parametrize("empty", [[], np.zeros((0, 4)), ()])
@@ -71,7 +77,7 @@ def test_no_boxes_give_zeros(segmenter, empty):
         ([[1, 2, 3, 4], [1, 2]], "not a table of numbers"),
         ([["a", 2, 3, 4]], "not a table of numbers"),
         ([[1, 2, float("nan"), 4]], "box 0.*not a number"),
-        ([[1, 2, 5, 6], [80, 0, 90, 10]], r"box 1, \[80.0, 0.0\] to \[90.0, 10.0\].*outside the image"),
+        ([[1, 2, 5, 6], [80, 0, 90, 10]], r"box 1 \[80, 0, 90, 10\] lies wholly outside the image"),
     ],
 )
 def test_boxes_that_are_none_are_named(segmenter, boxes, message):

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from graysam.boxes import box_around
-from graysam.cases import read_case
 from graysam.export import calibration_slices, main
+from graysam.formats.npz import read_case
 from graysam.models.spec import ModelSpec
 from graysam.store import StoreWriter, encode_image, encode_runs
 

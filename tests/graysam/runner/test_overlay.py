@@ -5,18 +5,18 @@ import numpy as np
 import pytest
 
 from graysam.boxes import Box, VolumeBox
-from graysam.cases import Case
+from graysam.cases import ImageCase, VolumeCase
 from graysam.errors import CaseError
 from graysam.image.drawing import label_colours
 from graysam.runner.overlay import chosen_slices, draw_image, draw_volume, write_overlay
 
 
-def image_case(image: np.ndarray, *boxes: Box) -> Case:
-    return Case("2D_x", None, image, False, boxes)
+def image_case(image: np.ndarray, *boxes: Box) -> ImageCase:
+    return ImageCase("2D_x", None, image, boxes)
 
 
-def volume_case(volume: np.ndarray, *boxes: VolumeBox) -> Case:
-    return Case("3D_x", None, volume, True, boxes)
+def volume_case(volume: np.ndarray, *boxes: VolumeBox) -> VolumeCase:
+    return VolumeCase("3D_x", None, volume, boxes)
 
 
 def test_an_object_is_tinted_and_its_contour_is_opaque():

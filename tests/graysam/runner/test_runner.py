@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from graysam.boxes import Box, VolumeBox
-from graysam.cases import read_labels, write_case, write_labels
 from graysam.errors import CaseError, CheckpointError
+from graysam.formats.npz import read_labels, write_case, write_labels
 from graysam.inference.baselines import BaselineSegmenter
-from graysam.runner import CaseAccount, Part, RunAccount, Runner, RunOptions, choose_part, write_report
+from graysam.runner.account import CaseAccount, RunAccount, write_report
+from graysam.runner.parts import Part, choose_part
+from graysam.runner.run import Runner, RunOptions
 
 GRAY = np.arange(6 * 8, dtype=np.uint8).reshape(6, 8)
 

@@ -1,0 +1,129 @@
+"""What a file format of cases must offer, so that the runner needs to know none of them.
+
+A new format is one file here that has a class with these members, and one line in `registry.py`; see `npz.py` for the
+challenge's own and `pictures.py` for a small one. A reader that is slow to import, or comes with an extra, is
+imported inside the functions that need it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graysam.cases import Case
+from graysam.errors import CaseError
+
+logger = logging.getLogger(__name__)
+
+
+class CaseFormat(Protocol):
+    """A file format of cases and of their results; results lie in the space of the case that they answer."""
+
+    @property
+    def name(self) -> str:
+        """Short name, "npz"."""
+
+    @property
+    def cases(self) -> str:
+        """What a case of the format looks like in a folder, for people: "*.npz"."""
+
+    def claims(self, path: Path) -> bool:
+        """Tell by its name, and what lies beside it, whether an entry of a folder is a case; never opens it."""
+
+    def case_name(self, path: Path) -> str:
+        """Give what the case is called in reports and logs: the file's name without its suffix."""
+
+    def result_name(self, path: Path) -> str:
+        """Give the file name of the case's result."""
+
+    def describe(self, path: Path) -> tuple[int, ...] | None:
+        """Give the shape that the case's label map must have, (H, W) or (D, H, W), or None when it cannot be told.
+
+        Meant for cases that `read` refuses, and for resuming: it never raises, and reads as little as it can.
+        """
+
+    def read(self, path: Path) -> Case:
+        """Read, check and clean a case.
+
+        Raises:
+            CaseError: it cannot be used; the message names file, field, found and wanted.
+        """
+
+    def write(
+        self, result: Path, labels: NDArray[np.integer[Any]], *, source: Path, failure: str | None = None
+    ) -> None:
+        """Write a label map, whole or not at all, replacing an older file.
+
+        Args:
+            result: the file to make; its folder exists.
+            labels: (H, W) or (D, H, W), integers from 0 to 65,535.
+            source: the case that is answered, for formats whose results repeat its header.
+            failure: why the map is only a stand-in for a case that failed; `is_finished` then says no.
+
+        Raises:
+            CaseError: no label map, or the file cannot be written.
+        """
+
+    def is_finished(self, result: Path, label_shape: tuple[int, ...] | None) -> bool:
+        """Tell whether `result` is a whole result of that shape, and no stand-in; a None for the shape is none."""
+
+
+@dataclass(frozen=True)
+class CaseListing:
+    """The cases of a folder, and the entries that look like cases but are refused, each with the reason."""
+
+    cases: tuple[Path, ...]
+    refused: tuple[tuple[Path, str], ...]
+
+
+def list_entries(folder: Path, claims: Callable[[Path], bool]) -> CaseListing:
+    """List the entries of a folder that are cases, sorted by name; hidden ones are none.
+
+    Refused are links that lead out of the folder or nowhere, and pipes, sockets and devices (reading one could hang).
+
+    Raises:
+        CaseError: the folder is missing, is a file, or may not be listed.
+    """
+    try:
+        entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+        root = folder.resolve(strict=True)
+    except OSError as error:
+        raise CaseError(f"folder {folder}: cannot be listed: {error.strerror or error}.") from error
+    cases, refused = [], []
+    for entry in entries:
+        # Hidden: macOS puts "._name.npz" beside each file that it copies to a foreign file system.
+        if entry.name.startswith(".") or not claims(entry):
+            continue
+        reason = _refusal(entry, root)
+        if reason is not None:
+            refused.append((entry, f"{entry.name}: {reason}"))
+        else:
+            cases.append(entry)
+    return CaseListing(tuple(cases), tuple(refused))
+
+
+def _refusal(entry: Path, root: Path) -> str | None:
+    try:
+        if entry.is_symlink() and not entry.resolve(strict=True).is_relative_to(root):
+            return "a link that leads out of the input folder is not followed; copy the file instead."
+        if not entry.is_file() and not entry.is_dir():
+            return "not a regular file."
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
+        return f"cannot be looked at: {error}."
+    return None
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put the file's name before the message of a CaseError that the block raises."""
+    try:
+        yield
+    except CaseError as error:
+        raise CaseError(f"{path.name}: {error}") from error

@@ -1,0 +1,273 @@
+"""Run a segmenter over a folder of cases: one at a time, each on its own, with an account of every one of
+them.
+
+The body of `graysam predict`, free of argument parsing, terminals and exit, so that tests and other programs can call
+it. Cases come from, and results go to, whatever format of `graysam.formats.registry` takes a file for its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from graysam.cases import Case, Labels, label_dtype
+from graysam.errors import CaseError
+from graysam.files import TEMPORARY_SUFFIX, remove_stale_temporaries
+from graysam.formats.registry import FoundCase, list_cases, wanted
+from graysam.runner.account import CaseAccount, RunAccount
+from graysam.runner.parts import Part
+from graysam.runner.timing import PhaseTimer
+
+if TYPE_CHECKING:
+    from graysam.inference.images import Overlap
+
+logger = logging.getLogger(__name__)
+
+
+class EngineFacts(Protocol):
+    """What a report says of the back end."""
+
+    @property
+    def name(self) -> str:
+        """Short name: torch, openvino, ellipse."""
+
+    @property
+    def precision(self) -> str:
+        """Number format in use: fp32, bf16, int8."""
+
+    @property
+    def threads(self) -> int:
+        """Number of CPU threads in use."""
+
+
+class CaseSegmenter(Protocol):
+    """What the runner asks of a segmenter; `graysam.api.Segmenter` and `graysam.inference.baselines` provide it."""
+
+    @property
+    def engine(self) -> EngineFacts:
+        """The back end in use."""
+
+    def segment_case(self, case: Case, *, overlap: Overlap) -> Labels:
+        """Give labels of the case's `label_shape`: i + 1 inside the object of box i, 0 elsewhere."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What to run and how.
+
+    Attributes:
+        input_dir: folder of the cases.
+        output_dir: folder of the results, made if missing; never the same as `input_dir`.
+        part: share of the folder to run.
+        resume: leave cases alone whose whole result is there; without it every result is made anew.
+        overlap: who wins where objects meet.
+        overlay_dir: folder for pictures of the results, made if missing; None draws none.
+    """
+
+    input_dir: Path
+    output_dir: Path
+    part: Part = field(default_factory=Part)
+    resume: bool = False
+    overlap: Overlap = "last"
+    overlay_dir: Path | None = None
+
+
+class Runner:
+    """Runs the cases of a folder one after the other; a case that fails does not touch the others."""
+
+    def __init__(self, options: RunOptions, load: Callable[[], CaseSegmenter]) -> None:
+        """Look at the folders; nothing is segmented yet.
+
+        Args:
+            options: what to run.
+            load: makes the segmenter; called once, for the first case that needs it.
+
+        Raises:
+            CaseError: the input cannot be listed or holds no case, or the output cannot be written to.
+        """
+        self._options = options
+        self._load = load
+        self._segmenter: CaseSegmenter | None = None
+        everything = list_cases(options.input_dir)
+        if not everything:
+            raise CaseError(_nothing_to_do(options.input_dir))
+        _refuse_clashes(everything)
+        self.cases = options.part.of(everything)
+        self.account = RunAccount(options.part)
+        _prepare_folder(options.output_dir, options.input_dir, [case.result_name for case in self.cases])
+        if options.overlay_dir is not None:
+            _prepare_folder(options.overlay_dir, options.input_dir, [_overlay_name(case) for case in self.cases])
+
+    def run(self, *, on_case: Callable[[CaseAccount], None] = lambda case: None) -> RunAccount:
+        """Run all cases of the part, and call `on_case` after each.
+
+        Raises:
+            GraySamError: the segmenter cannot be loaded; no other error of a case leaves this function.
+        """
+        for case in self.cases:
+            account = CaseAccount(case.name)
+            self.account.cases.append(account)
+            try:
+                if self._options.resume and self._is_finished(case):
+                    account.status = "skipped"
+                else:
+                    self._run_case(case, account)
+            except BaseException as error:  # the run ends here, and its account must not call this case done
+                account.status, account.error = "failed", f"the run was ended by {type(error).__name__}"
+                raise
+            on_case(account)
+        return self.account
+
+    def _is_finished(self, found: FoundCase) -> bool:
+        """Tell whether a whole result is there; refused entries are not even opened, as reading a pipe may hang."""
+        if found.refused is not None:
+            return False
+        return found.format.is_finished(self._result(found), found.format.describe(found.path))
+
+    def _result(self, found: FoundCase) -> Path:
+        return self._options.output_dir / found.result_name
+
+    def _run_case(self, found: FoundCase, account: CaseAccount) -> None:
+        timer = PhaseTimer()
+        account.seconds = timer.seconds
+        case = labels = None
+        with self._guarded(found, account), timer.phase("read"):
+            if found.refused is not None:
+                raise CaseError(found.refused)
+            case = found.format.read(found.path)
+        if case is None:
+            return
+        account.shape, account.kind = case.image.shape, case.kind
+        account.boxes = len(case.boxes)
+        account.warnings.extend(case.warnings)
+        segmenter = self._loaded() if case.boxes else None  # unguarded: no model, no run
+        with self._guarded(found, account):
+            with timer.phase("segment"):
+                labels = self._segment(segmenter, case, account)
+            with timer.phase("write"):
+                found.format.write(self._result(found), labels, source=found.path)
+        if labels is not None and account.status == "done":
+            self._draw(found, case, labels, account)
+
+    @contextmanager
+    def _guarded(self, found: FoundCase, account: CaseAccount) -> Iterator[None]:
+        """Turn whatever goes wrong in the block into a failed case."""
+        try:
+            yield
+        except CaseError as error:
+            self._fail(found, account, str(error))
+        except Exception as error:  # a defect of ours, or no memory, must not cost the other cases
+            logger.debug("%s", found.path.name, exc_info=True)
+            self._fail(found, account, f"{found.path.name}: {type(error).__name__}: {error}")
+
+    def _loaded(self) -> CaseSegmenter:
+        if self._segmenter is None:
+            timer = PhaseTimer()
+            with timer.phase("load"):
+                self._segmenter = self._load()
+            engine = self._segmenter.engine
+            self.account.load_seconds = timer.total()
+            self.account.engine = {
+                "name": engine.name,
+                "precision": engine.precision,
+                "threads": engine.threads,
+            }
+        return self._segmenter
+
+    def _segment(self, segmenter: CaseSegmenter | None, case: Case, account: CaseAccount) -> Labels:
+        """Give the labels of a case; without boxes they are all zero and no segmenter is needed."""
+        if segmenter is None:
+            return np.zeros(case.label_shape, label_dtype(0))
+        account.engine, account.precision = segmenter.engine.name, segmenter.engine.precision
+        labels = segmenter.segment_case(case, overlap=self._options.overlap)
+        assert labels.shape == case.label_shape, f"labels {labels.shape}, image {case.label_shape}"
+        return labels
+
+    def _fail(self, found: FoundCase, account: CaseAccount, cause: str) -> None:
+        """Record a failure, and leave an all-zero map or nothing: never the result of an earlier run."""
+        account.status, account.error = "failed", cause
+        result = self._result(found)
+        shape = None if found.refused is not None else found.format.describe(found.path)
+        try:
+            if shape is not None:
+                zeros = np.zeros(shape, label_dtype(0))
+                found.format.write(result, zeros, source=found.path, failure=cause)
+                return
+            account.warnings.append("no result was written, as the image's shape is not known")
+        except (CaseError, MemoryError) as error:
+            account.warnings.append(f"no all-zero map could be written either: {error}")
+        try:
+            result.unlink(missing_ok=True)
+        except OSError as error:
+            account.warnings.append(f"an older {result.name} could not be removed: {error.strerror}")
+
+    def _draw(self, found: FoundCase, case: Case, labels: Labels, account: CaseAccount) -> None:
+        """Draw a picture, in no timed phase; failing costs a warning only, as the result is written."""
+        if self._options.overlay_dir is None:
+            return
+        try:
+            from graysam.runner.overlay import write_overlay  # only when asked for
+
+            write_overlay(self._options.overlay_dir / _overlay_name(found), case, labels)
+        except Exception as error:
+            logger.debug("%s", case.name, exc_info=True)
+            account.warnings.append(f"the overlay was not drawn: {error}")
+
+
+def _overlay_name(case: FoundCase) -> str:
+    return f"{case.name}.png"
+
+
+def _refuse_clashes(cases: Sequence[FoundCase]) -> None:
+    """Refuse a folder in which two cases would have one result or one picture.
+
+    Raises:
+        CaseError: naming the first two.
+    """
+    for name_of in (lambda case: case.result_name, _overlay_name):
+        owners: dict[str, str] = {}
+        for case in cases:
+            other = owners.setdefault(name_of(case), case.path.name)
+            if other != case.path.name:
+                raise CaseError(f"{other} and {case.path.name}: both would be answered by {name_of(case)}; rename one.")
+
+
+def _prepare_folder(folder: Path, input_dir: Path, names: Sequence[str]) -> None:
+    """Make a folder for results, prove that it can be written to, and clear what a killed run left of `names`.
+
+    Raises:
+        CaseError: it is the input folder, cannot be made, or is read-only.
+    """
+    if folder.resolve() == input_dir.resolve():
+        raise CaseError(f"folder {folder}: is the input folder too; results would replace their cases.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_stale_temporaries(folder, names)
+        probe = folder / f".graysam-probe-{os.getpid()}{TEMPORARY_SUFFIX}"
+        probe.touch()
+        probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise CaseError(
+            f"folder {folder}: cannot be made or written to: {error.strerror or error}. Is it mounted read-only, "
+            "or does it belong to another user?"
+        ) from error
+
+
+def _nothing_to_do(folder: Path) -> str:
+    """Say that a folder holds no case, and what it holds instead."""
+    kinds: dict[str, int] = {}
+    for entry in folder.iterdir():
+        kind = "sub-folders" if entry.is_dir() else "".join(entry.suffixes[-2:]) or "files without a suffix"
+        kinds[kind] = kinds.get(kind, 0) + 1
+    found = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())[:5]) or "nothing"
+    return (
+        f"folder {folder}: holds no case ({wanted()}); it holds {found}. Sub-folders are not searched. "
+        "Turn images of other formats into cases with data_prep first."
+    )
