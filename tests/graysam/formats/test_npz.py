@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from graysam.boxes import Box, VolumeBox
-from graysam.cases import case_kind
+from graysam.cases import VolumeCase, case_kind
 from graysam.errors import CaseError
 from graysam.formats.npz import (
     find_cases,
