@@ -22,9 +22,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.validate import engine_answer, slice_table, volume_table
+from benchmarks.recorded import read_figures
+from benchmarks.validate import slice_table, volume_table
 from evaluation.dice import dice
-from evaluation.prompts import Answer, ValidationPrompt, validation_prompts
+from evaluation.prompts import Answer, ValidationPrompt, engine_answer, validation_prompts
 from graysam.api import Segmenter
 from graysam.store import PackedStore, open_store
 
@@ -54,8 +55,9 @@ in `{name}/checksums.sha256`; what int8 was calibrated with is in `{name}/calibr
 ## How good it is
 
 Validation split of the data below, {prompts} objects, {engine} {precision}, slices at 256 pixels on the longest side;
-DSC / contour NSD (2 px) in %. "tight": the box of the reference. "jit5": each side off by up to 5 px (a draw that
-leaves less than half a side is drawn again). "<": below the ellipse in the box, which needs no model.
+DSC / contour NSD (2 px) in %. "tight": the box of the reference. "off both ways": each side off by up to 5 px (a draw
+that leaves less than half a side is drawn again). "off outwards": each side off by 0 to 5 px outwards. "<": below the
+ellipse in the box, which needs no model.
 
 {slices}
 
@@ -193,7 +195,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     store = open_store(options.store)
     facts = CardFacts(
         spec=json.loads((options.weights / "spec.json").read_text()),
-        validation=json.loads(options.validation.read_text()),
+        validation=read_figures(options.validation),
         training=json.loads(options.training.read_text()),
         parameters=count_parameters(options.weights / "model.pt"),
     )

@@ -20,11 +20,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import machine_facts
-from benchmarks.validate import engine_answer
 from evaluation.prompts import (
-    PromptKind,
+    BOX_KIND_TITLES,
+    BOX_KINDS,
+    BoxKind,
     PromptScore,
     ValidationPrompt,
+    engine_answer,
     modality_means,
     score_prompts,
     validation_prompts,
@@ -46,21 +48,20 @@ ROWS = (
     ("openvino", "bf16"),
     ("openvino", "int8"),
 )
-KINDS: tuple[PromptKind, ...] = ("tight", "jit5")
 TIMED_RUNS = 30
-Scores = dict[PromptKind, list[PromptScore]]
+Scores = dict[BoxKind, list[PromptScore]]
 
 
 def measure_row(engine: Engine, prompts: Sequence[ValidationPrompt]) -> tuple[dict[str, Any], Scores]:
     """Give a row of the table, and the scores behind it by kind of box."""
-    scores: Scores = {kind: score_prompts(prompts, engine_answer(engine), kind) for kind in KINDS}
+    scores: Scores = {kind: score_prompts(prompts, engine_answer(engine), kind) for kind in BOX_KINDS}
     row: dict[str, Any] = {
         "engine": engine.name,
         "precision": engine.precision,
         "threads": engine.threads,
         **median_milliseconds(engine, prompts[0]),
     }
-    for kind in KINDS:
+    for kind in BOX_KINDS:
         row[kind] = {
             modality: {"dsc": round(100 * dsc, 2), "nsd": round(100 * nsd, 2)}
             for modality, (dsc, nsd) in modality_means(scores[kind]).items()
@@ -125,12 +126,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             continue
         row, scores = measure_row(engine, prompts)
         reference = reference or scores
-        row["against_first_row"] = {kind: compare(scores[kind], reference[kind]) for kind in KINDS}
+        row["against_first_row"] = {kind: compare(scores[kind], reference[kind]) for kind in BOX_KINDS}
         rows.append(row)
         print(
-            f"{name:9} {precision:5} DSC tight {row['tight']['mean']['dsc']:.2f} jit5 {row['jit5']['mean']['dsc']:.2f} "
-            f"({row['against_first_row']['jit5']['dsc_change']:+.3f})  encode {row['encode_ms_min']} ms, "
-            f"decode {row['decode_ms_min']} ms"
+            f"{name:9} {precision:5} DSC "
+            + ", ".join(
+                f"{BOX_KIND_TITLES[kind]} {row[kind]['mean']['dsc']:.2f} "
+                f"({row['against_first_row'][kind]['dsc_change']:+.3f})"
+                for kind in BOX_KINDS
+            )
+            + f"; encode {row['encode_ms_min']} ms, decode {row['decode_ms_min']} ms"
         )
     result = {
         "command": "python -m benchmarks.precision --store STORE",

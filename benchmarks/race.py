@@ -16,16 +16,23 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from benchmarks.model_cost import ModelCost, measure_model
-from benchmarks.validate import engine_answer, slice_means
-from evaluation.prompts import BASELINES, validation_prompts
+from benchmarks.recorded import read_figures
+from evaluation.prompts import (
+    BASELINES,
+    BOX_KIND_TITLES,
+    BOX_KINDS,
+    BoxKind,
+    engine_answer,
+    means_by_kind,
+    validation_prompts,
+)
 from graysam.api import Segmenter
 from graysam.errors import GraySamError
 from graysam.store import open_store
@@ -47,6 +54,7 @@ CPU_SETTINGS = {
 }
 BOX_COUNTS = (1, 8)
 TIMED_REPEATS = 10
+Baselines = Mapping[str, Mapping[BoxKind, tuple[float, float]]]
 CURVE_POINTS = 4  # validations of a learning curve, the last one at the end
 
 
@@ -64,7 +72,7 @@ class Entry:
         million_parameters: of the whole model.
         gmac_encode, gmac_box: multiply-accumulates of an image and of a box, in thousand millions.
         ms_encode, ms_box, ms_box_of_8: medians in fp32; a box alone, and its share when eight go together.
-        scores: (DSC, NSD) over the modalities, for "tight" and "jit5".
+        scores: (DSC, NSD) over the modalities, by kind of box.
     """
 
     design: str
@@ -76,7 +84,7 @@ class Entry:
     ms_encode: float
     ms_box: float
     ms_box_of_8: float
-    scores: dict[str, tuple[float, float]]
+    scores: dict[BoxKind, tuple[float, float]]
 
 
 def config_path(design: str) -> Path:
@@ -124,7 +132,7 @@ def judge(
     spec = settings.model
     segmenter = Segmenter.load(folder / "best.pt", "torch", "fp32", threads)
     prompts = validation_prompts(open_store(store), per_modality=per_modality)
-    means = slice_means(prompts, engine_answer(segmenter.engine))
+    means = means_by_kind(prompts, engine_answer(segmenter.engine))
     torch.set_num_threads(threads)
     cost = measure_model(spec, box_counts=BOX_COUNTS, repeats=TIMED_REPEATS)
     last = read_rows(folder / "validation.csv")[-1]
@@ -139,7 +147,7 @@ def judge(
 
 
 def entry_from(
-    design: str, cost: ModelCost, *, minutes: float, images: int, scores: dict[str, tuple[float, float]]
+    design: str, cost: ModelCost, *, minutes: float, images: int, scores: dict[BoxKind, tuple[float, float]]
 ) -> Entry:
     """Put the figures of a design together."""
     encode, one, eight = cost.steps
@@ -157,34 +165,40 @@ def entry_from(
     )
 
 
-def race_table(entries: Sequence[Entry], baselines: dict[str, dict[str, tuple[float, float]]]) -> str:
+def race_table(entries: Sequence[Entry], baselines: Baselines) -> str:
     """Lay out the designs, best first, and the baselines below them; DSC/NSD in %."""
     lines = [
-        "| design | min | images | M params | GMAC image + box | ms image; box; box of 8 | tight | jit5 |",
-        "|---|---|---|---|---|---|---|---|",
+        "| design | min | images | M params | GMAC image + box | ms image; box; box of 8 | "
+        + " | ".join(BOX_KIND_TITLES.values())
+        + " |",
+        "|---|---|---|---|---|---|" + "---|" * len(BOX_KINDS),
     ]
     for each in sorted(entries, key=lambda each: each.scores["tight"][0], reverse=True):
         lines.append(
             f"| {each.design} | {each.minutes:.1f} | {each.images} | {each.million_parameters:.2f} "
             f"| {each.gmac_encode:.2f} + {each.gmac_box:.2f} "
             f"| {each.ms_encode:.0f}; {each.ms_box:.0f}; {each.ms_box_of_8:.1f} "
-            f"| {_percent(each.scores['tight'])} | {_percent(each.scores['jit5'])} |"
+            f"| {_by_kind(each.scores)} |"
         )
     for name, scores in baselines.items():
-        lines.append(f"| {name} | | | | | | {_percent(scores['tight'])} | {_percent(scores['jit5'])} |")
+        lines.append(f"| {name} | | | | | | {_by_kind(scores)} |")
     return "\n".join(lines) + "\n"
+
+
+def _by_kind(scores: Mapping[BoxKind, tuple[float, float]]) -> str:
+    return " | ".join(_percent(scores[kind]) for kind in BOX_KINDS)
 
 
 def _percent(score: tuple[float, float]) -> str:
     return f"{100 * score[0]:.1f}/{100 * score[1]:.1f}"
 
 
-def write_results(folder: Path, entries: Sequence[Entry], baselines: dict[str, dict[str, tuple[float, float]]]) -> None:
+def write_results(folder: Path, entries: Sequence[Entry], baselines: Baselines) -> None:
     """Write race.md, race.json and curves.csv."""
     (folder / "race.md").write_text(race_table(entries, baselines))
     figures = {"entries": [asdict(entry) for entry in entries], "baselines": baselines}
     (folder / "race.json").write_text(json.dumps(figures, indent=1) + "\n")
-    columns = ("step", "minutes", *(f"{kind}_mean_{metric}" for kind in ("tight", "jit5") for metric in ("dsc", "nsd")))
+    columns = ("step", "minutes", *(f"{kind}_mean_{metric}" for kind in BOX_KINDS for metric in ("dsc", "nsd")))
     with (folder / "curves.csv").open("w", newline="") as out:
         writer = csv.writer(out)
         writer.writerow(("design", *columns))
@@ -226,8 +240,8 @@ def run_race(options: argparse.Namespace) -> list[Entry]:
 
 
 def _read_entry(path: Path) -> Entry:
-    values: dict[str, Any] = json.loads(path.read_text())
-    scores = {kind: (float(score[0]), float(score[1])) for kind, score in values["scores"].items()}
+    values = read_figures(path)
+    scores = {kind: (float(values["scores"][kind][0]), float(values["scores"][kind][1])) for kind in BOX_KINDS}
     return Entry(**{**values, "scores": scores})
 
 
@@ -250,7 +264,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     prompts = validation_prompts(open_store(options.store), per_modality=options.per_modality)
     baselines = {
-        name: {kind: means["mean"] for kind, means in slice_means(prompts, answer).items()}
+        name: {kind: means["mean"] for kind, means in means_by_kind(prompts, answer).items()}
         for name, answer in BASELINES.items()
     }
     write_results(options.out, entries, baselines)

@@ -13,11 +13,12 @@ are made by
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from benchmarks.recorded import read_figures
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -66,7 +67,7 @@ def results_section(folder: Path) -> str:
     ):
         path = folder / f"{name}.json"
         if path.is_file():
-            parts.append(describe(json.loads(path.read_text(encoding="utf-8"))))
+            parts.append(describe(read_figures(path)))
     return "\n\n".join(parts)
 
 
@@ -91,9 +92,9 @@ def validation_part(figures: Mapping[str, Any]) -> str:
 
 def _slice_table(slices: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]) -> str:
     model, *others = slices
-    columns = [(model, "tight"), (model, "jit5"), *((name, "tight") for name in others), ("ellipse", "jit5")]
+    columns = [(model, "tight"), (model, "both_ways"), *((name, "tight") for name in others), ("ellipse", "both_ways")]
     columns = [(name, kind) for name, kind in columns if name in slices]
-    titles = {"tight": "fitting", "jit5": "off by up to 5 px"}
+    titles = {"tight": "fitting", "both_ways": "off by up to 5 px"}
     head = ["", *(f"{'GraySAM' if name == model else name}, {titles[kind]}" for name, kind in columns)]
     rows = [
         [modality, *("{:.1f} / {:.1f}".format(*_percent(slices[name][kind][modality])) for name, kind in columns)]
@@ -111,7 +112,7 @@ def precision_part(figures: Mapping[str, Any]) -> str:
             [
                 f"{row['engine']} {row['precision']}",
                 f"{row['tight']['mean']['dsc']:.2f} ({changes['tight']['dsc_change']:+.2f})",
-                f"{row['jit5']['mean']['dsc']:.2f} ({changes['jit5']['dsc_change']:+.2f})",
+                f"{row['both_ways']['mean']['dsc']:.2f} ({changes['both_ways']['dsc_change']:+.2f})",
                 f"{row['encode_ms_median']:.1f}",
                 f"{row['decode_ms_median']:.1f}",
             ]

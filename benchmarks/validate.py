@@ -30,27 +30,23 @@ from data_prep.sources import Source, find_sources
 from evaluation.dice import dice
 from evaluation.prompts import (
     BASELINES,
-    PROMPT_KINDS,
-    Answer,
-    Masks,
-    ValidationPrompt,
-    modality_means,
-    score_prompts,
+    BOX_KIND_TITLES,
+    BOX_KINDS,
+    BoxKind,
+    Means,
+    engine_answer,
+    means_by_kind,
     validation_prompts,
 )
 from graysam.api import Segmenter, default_weights
-from graysam.boxes import Box
-from graysam.engines.protocol import Engine
 from graysam.errors import GraySamError
-from graysam.image.preprocessing import prepare_slice
 from graysam.inference.baselines import BaselineSegmenter
-from graysam.inference.images import answer_boxes
 from graysam.store import open_store
 from train.run_folder import index_hash
 
 logger = logging.getLogger("benchmarks")
 
-SliceMeans = dict[str, dict[str, tuple[float, float]]]  # kind -> modality or "mean" -> (DSC, NSD)
+SliceMeans = Mapping[BoxKind, Means]
 
 
 @dataclass(frozen=True)
@@ -76,35 +72,15 @@ class VolumeScore:
     seconds: float
 
 
-def engine_answer(engine: Engine) -> Answer:
-    """Give a function that segments boxes of one slice as the predictor does."""
-
-    def answer(image: NDArray[np.uint8], boxes: Sequence[Box]) -> Masks:
-        prepared = prepare_slice(image, engine.spec)
-        masks = []
-        for found in answer_boxes(engine, prepared, engine.encode(prepared.canvas), boxes):
-            mask = np.zeros(image.shape[:2], bool)
-            mask[found.window] = found.logits > 0
-            masks.append(mask)
-        return masks
-
-    return answer
-
-
-def slice_means(prompts: Sequence[ValidationPrompt], answer: Answer) -> SliceMeans:
-    """Score one way of answering with both kinds of boxes."""
-    return {kind: modality_means(score_prompts(prompts, answer, kind)) for kind in PROMPT_KINDS}
-
-
 def slice_table(by_name: Mapping[str, SliceMeans]) -> str:
     """Lay out DSC/NSD in %, a row for each modality and a column for each way and kind of box.
 
     A modality where the first way stays below the ellipse is marked with "<".
     """
     model, *_ = by_name.values()
-    columns = [(name, kind) for name in by_name for kind in PROMPT_KINDS if kind in model]
+    columns = [(name, kind) for name in by_name for kind in BOX_KINDS if kind in model]
     lines = [
-        "| | " + " | ".join(f"{name}, {kind}" for name, kind in columns) + " |",
+        "| | " + " | ".join(f"{name}, {BOX_KIND_TITLES[kind]}" for name, kind in columns) + " |",
         "|---|" + "---|" * len(columns),
     ]
     for modality in model["tight"]:
@@ -224,7 +200,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         answers = {name: engine_answer(engine), **(BASELINES if options.baselines else {})}
         if "ellipse" not in answers:
             answers["ellipse"] = BASELINES["ellipse"]
-        means = {each: slice_means(prompts, answer) for each, answer in answers.items()}
+        means = {each: means_by_kind(prompts, answer) for each, answer in answers.items()}
         figures |= {"slices": means, "prompts": len(prompts), "store_index_sha256": index_hash(options.store)}
         print(slice_table(means), flush=True)
     failed = 0

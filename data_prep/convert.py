@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.intensity import Window, apply_window, choose_window, parse_window
-from data_prep.objects import Drops, ObjectMask, SpeckRule, image_box, loosen, objects_of, paint, volume_box
+from data_prep.objects import Drops, ObjectMask, SpeckRule, image_box, objects_of, paint, volume_box
 from data_prep.parallel import run_jobs
 from data_prep.sources import Source
 from graysam.boxes import Box, VolumeBox
@@ -37,6 +37,7 @@ from graysam.formats.readers import (
     read_mask,
     read_volume,
 )
+from graysam.noisy_boxes import loosened
 
 logger = logging.getLogger(__name__)
 
@@ -205,10 +206,10 @@ def boxes_for(
 ) -> list[Box] | list[VolumeBox]:
     """Give the prompt of every object, in the same order: tight, then loosened by the random margin."""
     if not is_volume:
-        return [loosen(image_box(found), margin=margin, size_hw=size_hw, random=random) for found in objects]
+        return [loosened(image_box(found), margin=margin, size_hw=size_hw, rng=random) for found in objects]
     tight = [volume_box(found) for found in objects]
     return [
-        VolumeBox(loosen(box.box, margin=margin, size_hw=size_hw, random=random), box.z_min, box.z_max) for box in tight
+        VolumeBox(loosened(box.box, margin=margin, size_hw=size_hw, rng=random), box.z_min, box.z_max) for box in tight
     ]
 
 

@@ -29,10 +29,6 @@ from graysam.errors import PrepareError
 LabelKind = Literal["classes", "components", "instances", "nested"]
 LABEL_KINDS: tuple[LabelKind, ...] = get_args(LabelKind)
 
-# The challenge's boxes are off by 0..5 pixels of a 256-pixel image on each side, outwards (its training
-# script).
-MARGIN_SCALE_PX = 256
-
 
 @dataclass(frozen=True)
 class SpeckRule:
@@ -248,18 +244,3 @@ def volume_box(found: ObjectMask) -> VolumeBox:
     assert box is not None
     shifted = Box(box.x_min + columns.start, box.y_min + rows.start, box.x_max + columns.start, box.y_max + rows.start)
     return VolumeBox(shifted, int(depth.start), int(depth.stop - 1))
-
-
-def loosen(box: Box, *, margin: int, size_hw: tuple[int, int], random: np.random.Generator) -> Box:
-    """Move each side outwards by a random 0..`margin` pixels of a 256-pixel image, at most to the border.
-
-    The shift is rounded to whole pixels of the image: boxes of the challenge are whole numbers.
-    """
-    scale = max(size_hw) / MARGIN_SCALE_PX
-    left, top, right, bottom = (round(float(shift) * scale) for shift in random.integers(0, margin + 1, 4))
-    return Box(
-        max(0.0, box.x_min - left),
-        max(0.0, box.y_min - top),
-        min(size_hw[1] - 1.0, box.x_max + right),
-        min(size_hw[0] - 1.0, box.y_max + bottom),
-    )

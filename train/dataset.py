@@ -19,18 +19,9 @@ from graysam.machine import usable_cores
 from graysam.models.frames import CanvasFrame, Neighbour, frame_prompts
 from graysam.models.spec import ModelSpec
 from graysam.store import PackedStore, StoreEntry, decode_runs
-from train.augment import (
-    FULL,
-    STRONG,
-    Strength,
-    Warp,
-    change_intensity,
-    draw_warp,
-    mistaken_mask,
-    noisy_box,
-    walked_box,
-    warp_mask,
-)
+from train.augment.boxes import noisy_box
+from train.augment.image import FULL, STRONG, Strength, Warp, change_intensity, draw_warp, warp_mask
+from train.augment.memory import mistaken_mask, propagated_box
 from train.config import DataConfig
 from train.sampling import build_sampler, choose_objects, generator_for
 from train.synthetic import superpixel_mask, synthetic_slice
@@ -221,7 +212,7 @@ class BatchSource:
         if walk.middle.any() and rng.random() < LOST_SHARE:
             return _noisy_box(walk.middle, scale, noise, rng), None
         found = mistaken_mask(walk.mask, rng)
-        box = walked_box(
+        box = propagated_box(
             found, walk.middle, place=walk.place, length=walk.length, canvas_scale=scale, noise=noise, rng=rng
         )
         return (_noisy_box(mask, scale, noise, rng), None) if box is None else (box, Neighbour(walk.image, found))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.dice import dice
-from evaluation.prompts import Answer, ValidationPrompt
+from evaluation.prompts import BOX_KINDS, Answer, ValidationPrompt
 from train.run_folder import read_rows
 
 WHITE, BLACK, LIGHT = (255, 255, 255), (30, 30, 30), (220, 220, 220)
@@ -40,7 +40,7 @@ def write_curves(folder: Path) -> None:
         draw_chart("learning rate", [_curve(log, "learning_rate")]),
     ]
     for metric in ("dsc", "nsd"):
-        names = [f"{kind}_mean_{metric}" for kind in ("tight", "jit5")]
+        names = [f"{kind}_mean_{metric}" for kind in BOX_KINDS]
         charts.append(draw_chart(f"validation {metric.upper()}", [_curve(validation, name) for name in names]))
     rows = [np.hstack(charts[:2]), np.hstack(charts[2:])]
     cv2.imwrite(str(folder / "curves.png"), np.vstack(rows))

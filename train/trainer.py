@@ -18,19 +18,20 @@ import torch
 from torch import Tensor, nn
 
 from evaluation.prompts import (
-    PROMPT_KINDS,
-    PromptKind,
+    BOX_KINDS,
+    BoxKind,
     ValidationPrompt,
+    engine_answer,
     modality_means,
     score_prompts,
     validation_prompts,
 )
 from graysam.models.segmenter import build_model
 from graysam.store import PackedStore
-from train.answer import network_answer
 from train.average import WeightAverage
 from train.config import RunConfig
 from train.dataset import Batch, BatchSource, SliceMemory
+from train.engine import NetworkEngine
 from train.initial import fitted_weights
 from train.loader import batches_from
 from train.losses import prompt_loss
@@ -44,7 +45,7 @@ logger = logging.getLogger("train")
 
 QUICK_VALIDATION_EVERY = 3  # during a run only every third prompt is asked
 LOG_EVERY_STEPS = 50
-JUDGED_WEIGHTS: dict[PromptKind, float] = {"tight": 1.0, "jit5": 0.5, "out5": 2.0}
+JUDGED_WEIGHTS: dict[BoxKind, float] = {"tight": 1.0, "both_ways": 0.5, "outwards": 2.0}
 """How much the DSC with each kind of box counts in the choice of best.pt: most boxes in practice are loose ones."""
 
 Terms = dict[str, float]
@@ -226,7 +227,7 @@ class Trainer:
         easier by chance.
         """
         if self.processes.rank == 0:
-            answer = network_answer(self.average.model, self.config.model)
+            answer = engine_answer(NetworkEngine(self.average.model, self.config.model))
             row: dict[str, Any] = {
                 "step": self.progress.step,
                 "minutes": round(self.progress.seconds / 60, 2),
@@ -235,7 +236,7 @@ class Trainer:
             for split, prompts in self.prompts.items():
                 asked = prompts[::QUICK_VALIDATION_EVERY] if quick else prompts
                 prefix = "" if split == "val" else f"{split}_"
-                for kind in PROMPT_KINDS:
+                for kind in BOX_KINDS:
                     scores = score_prompts(asked, answer, kind)
                     compared = modality_means(scores if quick else scores[::QUICK_VALIDATION_EVERY])["mean"]
                     judged.append(JUDGED_WEIGHTS[kind] * compared[0])
@@ -279,7 +280,7 @@ class Trainer:
     def draw(self) -> None:
         """Draw the curves and a page of answers."""
         write_curves(self.folder)
-        answer = network_answer(self.average.model, self.config.model)
+        answer = engine_answer(NetworkEngine(self.average.model, self.config.model))
         write_overlays(self.folder / "overlays.png", self.prompts["val"], answer)
 
 

@@ -40,6 +40,7 @@ from graysam.inference.volumes import walk_from_middle
 from graysam.models.checkpoint import load_model, save_checkpoint
 from graysam.models.frames import DecoderInputs, Neighbour, frame_prompts
 from graysam.models.spec import SPECS, ModelSpec
+from graysam.noisy_boxes import LARGEST_SHIFT_PX, reference_pixel, shifted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -138,8 +139,8 @@ def _from_store(path: Path, count: int) -> list[CalibrationSlice]:
                 continue
             beside = by_place.get((entry.dataset, entry.case, entry.z + 1))
             neighbour = None if beside is None else _neighbour(store, beside, mask)
-            jitter_px = len(drawn) % 2 * 5 * max(entry.size_hw) / 256
-            box = _jittered(box, jitter_px, entry.size_hw, rng)
+            largest_px = len(drawn) % 2 * LARGEST_SHIFT_PX * reference_pixel(entry.size_hw)
+            box = _off_both_ways(box, largest_px, entry.size_hw, rng)
             drawn.append(CalibrationSlice(f"{entry.case}/z{entry.z}", store.image(entry), box, neighbour))
     return drawn
 
@@ -152,12 +153,10 @@ def _neighbour(store: PackedStore, entry: StoreEntry, mask: NDArray[np.bool_]) -
     return Neighbour(store.image(entry), most) if (most & mask).any() else None
 
 
-def _jittered(box: Box, jitter_px: float, size_hw: tuple[int, int], rng: np.random.Generator) -> Box:
-    """Move each side by up to `jitter_px`, within the slice and without turning the box inside out."""
-    sides = box.as_array() + rng.uniform(-1, 1, 4).astype(np.float32) * np.float32(jitter_px)
-    x_min, y_min = max(0.0, float(sides[0])), max(0.0, float(sides[1]))
-    x_max, y_max = min(size_hw[1] - 1.0, float(sides[2])), min(size_hw[0] - 1.0, float(sides[3]))
-    return Box(x_min, y_min, x_max, y_max) if x_max > x_min and y_max > y_min else box
+def _off_both_ways(box: Box, largest_px: float, size_hw: tuple[int, int], rng: np.random.Generator) -> Box:
+    """Shift each side by up to `largest_px`, within the slice and without turning the box inside out."""
+    moved = shifted(box, rng.uniform(-1, 1, 4).astype(np.float32) * np.float32(largest_px), size_hw)
+    return moved if moved.x_max > moved.x_min and moved.y_max > moved.y_min else box
 
 
 def _from_cases(folder: Path, spec: ModelSpec, count: int) -> list[CalibrationSlice]:

@@ -1,8 +1,7 @@
-"""Segmenters that look at the boxes only: what a learned model must beat, and a stand-in that needs no
-weights.
+"""Owns the shapes that a box alone suggests, itself and its ellipse: what a learned model must beat.
 
-They offer what `graysam.api.Segmenter` offers, so that the folder loop, its tests and the evaluation can use
-either.
+These segmenters need no weights, and stand in for a model where none is at hand. They offer what
+`graysam.api.Segmenter` offers, so that the folder loop, its tests and the evaluation can use either.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ from graysam.boxes import Box
 from graysam.store import StoreEntry, StoreWriter, encode_image, encode_runs, open_store
 
 SLICES = {
-    "graysam": {"tight": {"CT": [0.8, 0.7], "mean": [0.8, 0.7]}, "jit5": {"CT": [0.5, 0.4], "mean": [0.5, 0.4]}},
-    "ellipse": {"tight": {"CT": [0.7, 0.5], "mean": [0.7, 0.5]}, "jit5": {"CT": [0.6, 0.3], "mean": [0.6, 0.3]}},
+    "graysam": {"tight": {"CT": [0.8, 0.7], "mean": [0.8, 0.7]}, "both_ways": {"CT": [0.5, 0.4], "mean": [0.5, 0.4]}},
+    "ellipse": {"tight": {"CT": [0.7, 0.5], "mean": [0.7, 0.5]}, "both_ways": {"CT": [0.6, 0.3], "mean": [0.6, 0.3]}},
 }
 VOLUMES = {"CT/drawn": {"volumes": 2, "dsc": 0.5, "ellipsoid_dsc": 0.25}}
 

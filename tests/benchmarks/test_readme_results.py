@@ -31,7 +31,7 @@ def test_writing_twice_changes_nothing() -> None:
 
 
 def test_the_table_of_slices_puts_the_model_first_and_gives_percent() -> None:
-    score = {"tight": {"CT": [0.5, 0.25], "mean": [0.5, 0.25]}, "jit5": {"CT": [0.4, 0.2], "mean": [0.4, 0.2]}}
+    score = {"tight": {"CT": [0.5, 0.25], "mean": [0.5, 0.25]}, "both_ways": {"CT": [0.4, 0.2], "mean": [0.4, 0.2]}}
     slices = {"graysam (openvino int8)": score, "ellipse": score}
     figures = {"engine": "openvino", "precision": "int8", "prompts": 7, "slices": slices}
     lines = validation_part(figures).splitlines()

@@ -8,7 +8,6 @@ from data_prep.objects import (
     Drops,
     SpeckRule,
     image_box,
-    loosen,
     objects_of,
     paint,
     volume_box,
@@ -151,23 +150,6 @@ def test_an_object_on_one_slice_has_equal_z_ends():
     labels[1, 1:3, 1:3] = 1
     (found,), _ = objects_of(labels, "classes", rule=KEEP_ALL)
     assert volume_box(found) == VolumeBox(Box(1, 1, 2, 2), z_min=1, z_max=1)
-
-
-@settings(deadline=None)  # a loaded machine is no failure
-@given(st.integers(0, 2**32 - 1), st.integers(0, 20))
-def test_a_loosened_box_holds_the_tight_one_and_stays_inside_the_image(seed, margin):
-    tight = Box(10, 20, 30, 40)
-    loose = loosen(tight, margin=margin, size_hw=(64, 512), random=np.random.default_rng(seed))
-    scaled = 2 * margin  # 512 pixels are twice 256
-    assert max(0, 10 - scaled) <= loose.x_min <= 10
-    assert max(0, 20 - scaled) <= loose.y_min <= 20
-    assert 30 <= loose.x_max <= min(511, 30 + scaled)
-    assert 40 <= loose.y_max <= min(63, 40 + scaled)
-
-
-def test_no_margin_leaves_the_box_tight():
-    box = Box(1, 2, 3, 4)
-    assert loosen(box, margin=0, size_hw=(100, 100), random=np.random.default_rng(0)) == box
 
 
 # --- properties

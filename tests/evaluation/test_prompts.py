@@ -5,9 +5,11 @@ import pytest
 
 from evaluation.prompts import (
     BASELINES,
+    BOX_KINDS,
     PromptScore,
     answer_ellipse,
     answer_filled_box,
+    box_kind,
     modality_means,
     score_prompts,
     validation_prompts,
@@ -15,6 +17,8 @@ from evaluation.prompts import (
 from graysam.boxes import Box
 from graysam.errors import StoreError
 from graysam.store import StoreWriter, encode_image, encode_runs, open_store
+
+RECORDED = [Box(60, 80, 179, 159), Box(58, 75, 174, 154), Box(55, 77, 182, 159)]  # tight, both ways, outwards
 
 
 def store_of(folder, *splits):
@@ -51,11 +55,29 @@ def test_prompts_come_from_the_validation_split_at_256_pixels_and_are_the_same_e
     assert [each.boxes for each in validation_prompts(store)] == [each.boxes for each in prompts]
 
 
-def test_a_jittered_box_is_off_by_at_most_5_pixels_a_side(tmp_path):
+def test_a_box_off_both_ways_is_off_by_at_most_5_pixels_a_side(tmp_path):
     for prompt in validation_prompts(store_of(tmp_path, *["val"] * 20)):
-        shifts = prompt.boxes["jit5"].as_array() - prompt.boxes["tight"].as_array()
+        shifts = prompt.boxes["both_ways"].as_array() - prompt.boxes["tight"].as_array()
         assert np.abs(shifts).max() <= 5
         assert np.array_equal(shifts, np.rint(shifts))
+
+
+def test_a_box_off_outwards_holds_the_tight_one_and_is_off_by_at_most_5_pixels_a_side(tmp_path):
+    for prompt in validation_prompts(store_of(tmp_path, *["val"] * 20)):
+        outwards = (prompt.boxes["outwards"].as_array() - prompt.boxes["tight"].as_array()) * (-1, -1, 1, 1)
+        assert 0 <= outwards.min() <= outwards.max() <= 5
+
+
+def test_the_boxes_are_those_that_earlier_figures_were_measured_with(tmp_path):
+    first, second = validation_prompts(store_of(tmp_path, "val", "val"))
+    assert [first.boxes[kind] for kind in BOX_KINDS] == RECORDED
+    assert second.boxes["outwards"] == first.boxes["outwards"]  # drawn from the object, and both are alike
+
+
+def test_earlier_names_of_the_kinds_of_boxes_are_still_understood():
+    assert [box_kind(name) for name in ("tight", "jit5", "out5")] == list(BOX_KINDS)
+    assert box_kind("outwards") == "outwards"
+    assert box_kind("narrow") is None
 
 
 def test_a_filled_box_answers_a_rectangle_exactly_and_an_ellipse_covers_pi_quarters(tmp_path):
@@ -69,7 +91,7 @@ def test_a_filled_box_answers_a_rectangle_exactly_and_an_ellipse_covers_pi_quart
 
 def test_grabcut_finds_a_bright_rectangle(tmp_path):
     prompts = validation_prompts(store_of(tmp_path, "val"))
-    assert score_prompts(prompts, BASELINES["GrabCut"], "jit5")[0].dsc > 0.9
+    assert score_prompts(prompts, BASELINES["GrabCut"], "both_ways")[0].dsc > 0.9
 
 
 def test_modalities_weigh_the_same_however_many_prompts_they_have(tmp_path):

@@ -2,27 +2,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import disc
+from drawn_slices import disc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graysam.boxes import Box, box_around
 from graysam.inference.volumes import expected_box
-from train.augment import (
-    FULL,
-    NEXT_BOX_OFF_CANVAS_PX,
-    STRONG,
-    TRUE_MASK_SHARE,
-    Warp,
-    bent,
-    change_intensity,
-    draw_warp,
-    mistaken_mask,
-    noisy_box,
-    random_affine,
-    walked_box,
-    warp_mask,
-)
+from train.augment.boxes import noisy_box
+from train.augment.image import FULL, STRONG, Warp, bent, change_intensity, draw_warp, random_affine, warp_mask
+from train.augment.memory import NEXT_BOX_OFF_CANVAS_PX, TRUE_MASK_SHARE, mistaken_mask, propagated_box
 from train.config import DataConfig
 from train.synthetic import superpixel_mask, synthetic_slice
 
@@ -115,6 +103,19 @@ def test_boxes_are_all_off_or_all_tight_as_the_share_says():
     ]
     assert all(box != BOX for box in boxes[:20])
     assert all(box == BOX for box in boxes[20:])
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (DataConfig(tight=0.0, proportional=1.0), Box(9, 17, 27, 61)),
+        (DataConfig(tight=0.0, proportional=0.0, outwards=1.0), Box(11, 21, 31, 64)),
+        (DataConfig(tight=0.0, proportional=0.0, outwards=0.0), Box(7, 17, 31, 62)),
+    ],
+)
+def test_boxes_are_those_that_earlier_runs_were_trained_with(config: DataConfig, expected: Box):
+    rng = np.random.default_rng(0)
+    assert noisy_box(BOX, canvas_scale=1.0, size_hw=(100, 100), config=config, rng=rng) == expected
 
 
 def test_intensity_changes_keep_shape_and_dtype():
@@ -220,7 +221,7 @@ def test_an_empty_mask_cannot_be_mistaken():
 def walked(found: np.ndarray, middle: np.ndarray, seed: int, *, scale: float = 1.0) -> Box | None:
     """The box on the first of five slices."""
     rng = np.random.default_rng(seed)
-    return walked_box(found, middle, place=0, length=5, canvas_scale=scale, noise=GIVEN, rng=rng)
+    return propagated_box(found, middle, place=0, length=5, canvas_scale=scale, noise=GIVEN, rng=rng)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5])
@@ -259,7 +260,7 @@ def test_a_walk_s_box_stays_in_the_slice(seed: int, y: int, x: int, scale: float
     middle[y // 2 : y // 2 + 4, x:] = True
     place = data.draw(st.integers(0, length - 1))
     rng = np.random.default_rng(seed)
-    box = walked_box(found, middle, place=place, length=length, canvas_scale=scale, noise=GIVEN, rng=rng)
+    box = propagated_box(found, middle, place=place, length=length, canvas_scale=scale, noise=GIVEN, rng=rng)
     assert box is not None
     assert 0 <= box.x_min <= box.x_max <= 29
     assert 0 <= box.y_min <= box.y_max <= 39

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SIDE
+from drawn_slices import SIDE
 
 from graysam.image.preprocessing import prepare_slice
 from graysam.models.checkpoint import load_model, save_checkpoint

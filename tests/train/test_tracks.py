@@ -1,5 +1,5 @@
 import numpy as np
-from conftest import disc
+from drawn_slices import disc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

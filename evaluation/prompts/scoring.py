@@ -1,0 +1,88 @@
+"""Puts prompts to a model or a guess, and compares the answers with the reference: DSC and contour NSD at 2 px.
+
+An `Answer` is any function from an image and boxes to masks. `engine_answer` makes one of an inference engine, and
+evaluation/prompts/baselines.py has those that need no model.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.dice import dice
+from evaluation.prompts.validation_set import BOX_KINDS, BoxKind, ValidationPrompt
+from evaluation.surface_dice import contour_nsd
+from graysam.boxes import Box
+from graysam.engines.protocol import Engine
+from graysam.image.preprocessing import prepare_slice
+from graysam.inference.images import answer_boxes
+
+Masks = list[NDArray[np.bool_]]
+Answer = Callable[[NDArray[np.uint8], Sequence[Box]], Masks]
+Means = dict[str, tuple[float, float]]
+"""A modality, or "mean", to DSC and NSD."""
+
+TOLERANCE_PX: Final = 2.0
+
+
+@dataclass(frozen=True)
+class PromptScore:
+    """How one prompt was answered; DSC and contour NSD at 2 px, 0 to 1."""
+
+    modality: str
+    dataset: str
+    dsc: float
+    nsd: float
+
+
+def answer_masks(engine: Engine, image: NDArray[np.uint8], boxes: Sequence[Box]) -> Masks:
+    """Segment boxes of one image as the predictor does; one (H, W) mask for each box, which may overlap."""
+    prepared = prepare_slice(image, engine.spec)
+    masks = []
+    for found in answer_boxes(engine, prepared, engine.encode(prepared.canvas), boxes):
+        mask = np.zeros(image.shape[:2], bool)
+        mask[found.window] = found.logits > 0
+        masks.append(mask)
+    return masks
+
+
+def engine_answer(engine: Engine) -> Answer:
+    """Give an engine as a function that answers prompts."""
+    return lambda image, boxes: answer_masks(engine, image, boxes)
+
+
+def score_prompts(prompts: Sequence[ValidationPrompt], answer: Answer, kind: BoxKind) -> list[PromptScore]:
+    """Answer every prompt with its box of one kind and compare; one call of `answer` per prompt."""
+    scores = []
+    for prompt in prompts:
+        answered = answer(prompt.image, [prompt.boxes[kind]])[0]
+        dsc = dice(prompt.mask, answered)
+        nsd = contour_nsd(prompt.mask, answered, tolerance_px=TOLERANCE_PX)
+        scores.append(PromptScore(prompt.entry.modality, prompt.entry.dataset, dsc, nsd))
+    return scores
+
+
+def modality_means(scores: Sequence[PromptScore]) -> Means:
+    """Give mean (DSC, NSD) per modality, and under "mean" the mean over modalities, which weigh the same."""
+    by_modality: dict[str, list[PromptScore]] = defaultdict(list)
+    for score in scores:
+        by_modality[score.modality].append(score)
+    means = {
+        modality: (float(np.mean([s.dsc for s in group])), float(np.mean([s.nsd for s in group])))
+        for modality, group in sorted(by_modality.items())
+    }
+    over_all = np.mean(list(means.values()), axis=0)
+    means["mean"] = float(over_all[0]), float(over_all[1])
+    return means
+
+
+def means_by_kind(
+    prompts: Sequence[ValidationPrompt], answer: Answer, kinds: Sequence[BoxKind] = BOX_KINDS
+) -> dict[BoxKind, Means]:
+    """Score one way of answering with several kinds of boxes."""
+    return {kind: modality_means(score_prompts(prompts, answer, kind)) for kind in kinds}
