@@ -62,3 +62,19 @@ def embedding(size: int = 64) -> NDArray[np.float32]:
 
 BOXES = np.array([[10.0, 20.0, 130.5, 90.25], [0.0, 0.0, 255.0, 255.0], [200.0, 201.0, 203.0, 207.0]], np.float32)
 """Three boxes on a canvas of 256: a usual one with fractions, the whole canvas, and a tiny one."""
+
+
+def images() -> dict[str, NDArray[np.generic]]:
+    """Give small images by name, uint8: gray ones to enlarge and to shrink, flat ones, a blank one, one in colour."""
+
+    def drawn(name: str, *shape: int) -> NDArray[np.generic]:
+        return np.floor(128 + 100 * seeded_uniform(name, shape)).astype(np.uint8)
+
+    return {
+        "small": drawn("small", 60, 80),
+        "large": drawn("large", 290, 270),
+        "canvas": drawn("canvas", 256, 200),
+        "flat": drawn("flat", 3, 300),
+        "blank": np.full((40, 30), 7, np.uint8),
+        "colour": drawn("colour", 120, 310, 3),
+    }
