@@ -149,7 +149,8 @@ class AttentionBlock(nn.Module):
         attended = join_windows(self.attn(windows), grid, size_hw=(cells.shape[1], cells.shape[2]))
         features = self.local_conv((cells + attended).permute(0, 3, 1, 2))
         cells = features.permute(0, 2, 3, 1)
-        return (cells + self.mlp(cells)).permute(0, 3, 1, 2)
+        result: Tensor = (cells + self.mlp(cells)).permute(0, 3, 1, 2)
+        return result
 
 
 class Stage(nn.Module):
