@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import graysam
 import predict
+from graysam import cli
 from graysam.boxes import Box, VolumeBox
 from graysam.formats.npz import read_labels, write_case
 from graysam.inference.baselines import BaselineSegmenter
@@ -133,7 +135,7 @@ def test_wrong_usage_ends_with_status_2_and_says_why(arguments, reason, capsys):
     ("arguments", "reason"),
     [
         (["-i", "nowhere", "-o", "out"], "folder nowhere: cannot be listed: No such file or directory"),
-        (["-i", "empty", "-o", "out"], "holds no case (*.npz); it holds nothing"),
+        (["-i", "empty", "-o", "out"], "beside it); it holds nothing"),
         (["-i", "in", "-o", "in"], "is the input folder too"),
         (["-i", "in", "-o", "out", "--num-parts", "3"], "but which part? Give --part-id, from 0 to 2"),
         (["-i", "in", "-o", "out", "--num-parts", "3", "--part-id", "3"], "part 3 of 3"),
@@ -173,9 +175,16 @@ def test_an_interrupted_run_says_how_to_go_on_and_still_reports(folder, monkeypa
 # --- options
 
 
-def test_help_explains_cases_results_parts_and_status():
-    result = subprocess.run([sys.executable, ROOT / "predict.py", "--help"], capture_output=True, text=True, check=True)
+DOORS = [["predict.py"], ["-m", "graysam", "predict"]]
+
+
+@pytest.mark.parametrize("door", DOORS, ids=" ".join)
+def test_help_explains_cases_results_parts_and_status(door):
+    command = [sys.executable, *door, "--help"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ("/workspace/inputs" in result.stdout) == (door == ["predict.py"])  # the judges' folders are theirs alone
     for text in (
+        *("skin.boxes.csv", "skin.png"),
         *("imgs", "boxes", "segs", "maxima belong to the box", "exit status", "SLURM_ARRAY_TASK_ID"),
         *("JOB_COMPLETION_INDEX", "GRAYSAM_NUM_PARTS", "--resume", "--overwrite", "--num-parts", "--part-id"),
         *("--overlay", "--report", "--engine", "--precision", "--weights", "--threads", "--overlap", "-q", "-v"),
@@ -232,6 +241,48 @@ def test_overlays_are_off_by_default_and_drawn_where_asked(folder):
     assert not list(folder.rglob("*.png"))
     assert run(folder, "--overlay", str(folder / "new" / "png")) == 0
     assert sorted(path.name for path in folder.rglob("*.png")) == ["2DBox_US_1.png", "3DBox_CT_1.png"]
+
+
+# --- the command graysam
+
+
+def test_graysam_help_names_the_commands_and_imports_nothing_for_it():
+    code = (
+        "import sys\nfrom graysam import cli\ntry:\n    cli.main(['--help'])\nfinally:\n"
+        "    print({'numpy', 'cv2', 'tqdm', 'graysam.cli.predict'} & {*sys.modules})"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "predict    segment a folder" in result.stdout
+    assert result.stdout.splitlines()[-1] == "set()"
+
+
+def test_graysam_predict_does_what_the_challenge_s_door_does(folder, capsys):
+    arguments = ["-i", str(folder / "in"), "-o", str(folder / "out"), "--engine", "ellipse"]
+    assert cli.main(["predict", *arguments]) == 0
+    assert "2 done, 0 failed, 0 skipped" in capsys.readouterr().err
+    assert results(folder) == ["2DBox_US_1.npz", "3DBox_CT_1.npz"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "required: COMMAND"),
+        (["predikt"], "invalid choice: 'predikt'"),
+        (["predict"], "give -i, the folder of cases, and -o, the folder of results"),
+        (["predict", "-i", "in"], "give both -i and -o"),
+    ],
+)
+def test_wrong_usage_of_graysam_ends_with_status_2_and_says_why(arguments, reason, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    assert stop.value.code == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert (stop.value.code, capsys.readouterr().out) == (0, f"graysam {graysam.__version__}\n")
 
 
 # --- where the judges' folders are
@@ -334,7 +385,7 @@ def test_the_openvino_engine_imports_nothing_slow_either(folder):
     assert not modules & {*SLOW_TO_IMPORT, "nncf", "tqdm", "graysam.runner.overlay", "graysam.models.segmenter"}
 
 
-def test_importing_predict_alone_imports_no_numpy():
+def test_importing_the_door_alone_imports_no_numpy():
     code = "import sys, predict; print('numpy' in sys.modules, 'cv2' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.split() == ["False", "False"]

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from graysam.formats.base import CaseFormat, list_entries
 from graysam.formats.npz import NpzFormat
+from graysam.formats.pictures import PictureFormat
 
-FORMATS: tuple[CaseFormat, ...] = (NpzFormat(),)
+FORMATS: tuple[CaseFormat, ...] = (NpzFormat(), PictureFormat())
 
 
 @dataclass(frozen=True)

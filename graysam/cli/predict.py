@@ -1,0 +1,290 @@
+"""`graysam predict`: segment a folder of cases on the CPU, one label map out for each case in.
+
+`graysam predict --help` explains the options. The challenge's door, predict.py in the repository's root, is this
+command with the judges' folders as defaults.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, TypeAlias
+
+from graysam.console import progress, run_command
+
+if TYPE_CHECKING:
+    from graysam.runner.account import CaseAccount, RunAccount
+    from graysam.runner.run import CaseSegmenter, Runner
+
+logger = logging.getLogger(__name__)
+
+FolderPairs: TypeAlias = Sequence[tuple[Path, Path]]
+
+EPILOGUE = """\
+A case is an .npz file with the arrays
+  imgs     (H, W) or (H, W, 3) for an image, (D, H, W) for a volume; values 0 to 255
+  boxes    (N, 4) x_min y_min x_max y_max, or (N, 6) x_min y_min z_min x_max y_max z_max;
+           in pixels counted from 0, maxima belong to the box
+A result has the case's file name and the array
+  segs     labels of the image's shape: i + 1 inside the object of box i, 0 elsewhere
+A case is also a picture, say skin.jpg, with a line of x_min,y_min,x_max,y_max for each object in
+skin.boxes.csv beside it; its result is skin.png, whose pixel values are the labels.
+
+A case that fails is named on stderr with its cause, and gets an all-zero map where its shape is
+known; the others still run. A result replaces an older one unless --resume is given.
+
+Big folders: --num-parts and --part-id, or the variables of a scheduler, which are used when these
+options are missing: SLURM_ARRAY_TASK_ID with _COUNT, _MIN and _STEP (sbatch --array=0-9), or
+JOB_COMPLETION_INDEX (Kubernetes indexed job) with GRAYSAM_NUM_PARTS set to its completions.
+--num-parts 1 runs the whole folder in any case.
+
+exit status: 0 every case came out; 1 some case failed, the others are there;
+             2 nothing could be run: wrong options, folders or weights
+"""
+
+
+def main(argv: Sequence[str] | None = None, *, prog: str = "graysam predict", mounted: FolderPairs = ()) -> int:
+    """Predict a folder, and give the exit status.
+
+    Args:
+        argv: the command line without the command, None for that of this process.
+        prog: the command's name in its help.
+        mounted: pairs of input and output folder, of which one is taken when the command line names none.
+    """
+    start = perf_counter()
+    options = parse_options(argv, prog=prog, mounted=mounted)
+    return run_command(
+        lambda: predict(options, start),
+        verbosity=options.verbosity,
+        if_interrupted="interrupted; run again with --resume to continue",
+    )
+
+
+def predict(options: argparse.Namespace, start: float) -> int:
+    """Run the cases, draw the progress, write the report.
+
+    Raises:
+        GraySamError: nothing could be run.
+    """
+    # Imported late, so that --help and wrong options answer at once.
+    from graysam.runner.parts import choose_part
+    from graysam.runner.run import Runner, RunOptions
+
+    part = choose_part(options.num_parts, options.part_id, os.environ)
+    if part.count > 1:
+        logger.info("part %d of %d, counted from 0 (%s)", part.index, part.count, part.source)
+    runner = Runner(
+        RunOptions(
+            input_dir=options.input,
+            output_dir=options.output,
+            part=part,
+            resume=options.resume,
+            overlap=options.overlap,
+            overlay_dir=options.overlay,
+        ),
+        segmenter_loader(options),
+    )
+    try:
+        account = run_with_progress(runner)
+    finally:  # also for an interrupted run, whose account is then of the cases so far
+        reported = options.report is None or report(runner.account, options, perf_counter() - start)
+    logger.info(
+        "%d done, %d failed, %d skipped in %.1f s; results in %s",
+        *(account.count(status) for status in ("done", "failed", "skipped")),
+        perf_counter() - start,
+        options.output,
+    )
+    return account.exit_status if reported else 1
+
+
+def segmenter_loader(options: argparse.Namespace) -> Callable[[], CaseSegmenter]:
+    """Give what makes the segmenter that the options ask for; importing it waits until then."""
+
+    def load() -> CaseSegmenter:
+        if options.engine in ("box", "ellipse"):
+            from graysam.inference.baselines import BaselineSegmenter
+
+            return BaselineSegmenter(options.engine)
+        from graysam.api import Segmenter
+
+        return Segmenter.load(
+            weights=options.weights,
+            engine=options.engine,
+            precision=options.precision,
+            threads=options.threads,
+        )
+
+    return load
+
+
+def run_with_progress(runner: Runner) -> RunAccount:
+    """Run, with a bar on a terminal and a line for each case otherwise; what went wrong is said in both."""
+    total = len(runner.cases)
+    with progress(total, seconds_between_lines=None) as shown:
+
+        def on_case(case: CaseAccount) -> None:
+            for warning in case.warnings:
+                logger.warning("%s: warning: %s", case.name, warning)
+            if case.error is not None:
+                logger.error("%s: FAILED: %s", case.name, case.error)
+            else:
+                level = logging.DEBUG if shown.on_terminal else logging.INFO
+                logger.log(level, "%d/%d %s", shown.done + 1, total, case.line())
+            shown.advance(case.name)
+
+        return runner.run(on_case=on_case)
+
+
+def report(account: RunAccount, options: argparse.Namespace, seconds: float) -> bool:
+    """Write the report, and tell whether that went well; results must not be lost for it."""
+    from graysam import __version__
+    from graysam.errors import CaseError
+    from graysam.runner.account import write_report
+
+    facts = {
+        "graysam": __version__,
+        "input": str(options.input),
+        "output": str(options.output),
+        "weights": None if options.weights is None else str(options.weights),
+        "overlap": options.overlap,
+        "seconds": round(seconds, 4),
+    }
+    try:
+        path = write_report(options.report, account, facts)
+    except CaseError as error:
+        logger.error("error: report %s", error)
+        return False
+    logger.debug("report in %s", path)
+    return True
+
+
+def parse_options(argv: Sequence[str] | None, *, prog: str, mounted: FolderPairs) -> argparse.Namespace:
+    """Read the command line; wrong options end the program with exit status 2."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Segment medical images on the CPU: each case (an image or volume with one box for each\n"
+        "object) in the input folder becomes a label map of the same name in the output folder.",
+        epilog=EPILOGUE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_folder_options(parser, mounted)
+    _add_model_options(parser)
+    _add_account_options(parser)
+    options = parser.parse_args(argv)
+    _check_options(parser, options, mounted)
+    return options
+
+
+def _add_folder_options(parser: argparse.ArgumentParser, mounted: FolderPairs) -> None:
+    def default(side: int) -> str:
+        return f" (default: {', else '.join(str(pair[side]) for pair in mounted)})" if mounted else ""
+
+    folders = parser.add_argument_group("folders")
+    folders.add_argument(
+        "-i",
+        "--input",
+        type=Path,
+        metavar="DIR",
+        help=f"folder of cases{default(0)}",
+    )
+    folders.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help=f"folder of results, made if missing{default(1)}",
+    )
+    again = folders.add_mutually_exclusive_group()
+    again.add_argument(
+        "--resume", action="store_true", help="leave cases alone whose whole result is there; retry failed"
+    )
+    again.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="make every result anew; this is the default, spelled out for scripts",
+    )
+    folders.add_argument("--num-parts", type=int, metavar="N", help="split the cases into N parts and run only one")
+    folders.add_argument("--part-id", type=int, metavar="I", help="which part to run, 0 to N - 1")
+
+
+def _add_model_options(parser: argparse.ArgumentParser) -> None:
+    model = parser.add_argument_group("model")
+    model.add_argument(
+        "--engine",
+        choices=("auto", "torch", "openvino", "ellipse", "box"),
+        default="auto",
+        help="back end (default: the fastest that is here); ellipse and box only fill the boxes",
+    )
+    model.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16", "int8"),
+        default="auto",
+        help="number format (default: the fastest that this CPU supports)",
+    )
+    model.add_argument("--weights", type=Path, metavar="PATH", help="folder or checkpoint of another model")
+    model.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: what this process may use)")
+    model.add_argument(
+        "--overlap",
+        choices=("last", "confident"),
+        default="last",
+        help="where objects meet: the later box wins (default, as in the challenge), or the more confident",
+    )
+
+
+def _add_account_options(parser: argparse.ArgumentParser) -> None:
+    about = parser.add_argument_group("account")
+    about.add_argument(
+        "--overlay",
+        type=Path,
+        metavar="DIR",
+        help="also draw a PNG for each case there; not in the reported seconds",
+    )
+    about.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="write a JSON account: seconds by phase, warnings, errors of each case",
+    )
+    loudness = about.add_mutually_exclusive_group()
+    loudness.add_argument(
+        "-q",
+        "--quiet",
+        dest="verbosity",
+        action="store_const",
+        const=-1,
+        default=0,
+        help="only warnings and errors",
+    )
+    loudness.add_argument(
+        "-v",
+        "--verbose",
+        dest="verbosity",
+        action="store_const",
+        const=1,
+        help="also tracebacks of failed cases",
+    )
+
+
+def _check_options(parser: argparse.ArgumentParser, options: argparse.Namespace, mounted: FolderPairs) -> None:
+    """Fill in the folders, and end the program where options do not go together."""
+    if (options.input is None) != (options.output is None):
+        parser.error("give both -i and -o, or neither" if mounted else "give both -i and -o")
+    if options.input is None:
+        if not mounted:
+            parser.error("give -i, the folder of cases, and -o, the folder of results")
+        options.input, options.output = choose_mounted(mounted)
+    if options.threads is not None and options.threads < 1:
+        parser.error(f"--threads {options.threads}: wanted at least 1")
+    if options.engine in ("box", "ellipse") and (options.precision != "auto" or options.weights is not None):
+        parser.error(f"--engine {options.engine} has no model, so that --precision and --weights mean nothing")
+
+
+def choose_mounted(mounted: FolderPairs) -> tuple[Path, Path]:
+    """Give the first of the pairs whose input folder holds something, else the first that exists, else the first."""
+    present = [pair for pair in mounted if pair[0].is_dir()]
+    filled = [pair for pair in present if any(pair[0].iterdir())]
+    return (filled or present or list(mounted))[0]
