@@ -15,11 +15,13 @@ TORCH_PIP_ARGS ?= $(shell sed -n 's/^ARG TORCH_PIP_ARGS="\(.*\)"$$/\1/p' Dockerf
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 REQUIRE_SMALL := requirements/base.txt requirements/openvino.txt requirements/evaluation.txt
-REQUIRE_ALL := $(REQUIRE_SMALL) requirements/torch.txt requirements/prep.txt requirements/train.txt requirements/dev.txt
+REQUIRE_DOCS := requirements/docs.txt
+REQUIRE_ALL := $(REQUIRE_SMALL) requirements/torch.txt requirements/prep.txt requirements/train.txt requirements/dev.txt $(REQUIRE_DOCS)
 SMALL := $(VENV)/.small
 ALL := $(VENV)/.all
+DOCS := $(VENV)/.docs
 
-.PHONY: help demo test check format image image-torch image-test bench train-smoke setup clean
+.PHONY: help demo test check format image image-torch image-test bench train-smoke docs setup clean
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf '  %-12s %s\n' "$$name" "$$text"; done
@@ -38,7 +40,11 @@ $(SMALL): $(REQUIRE_SMALL) | $(BIN)/python
 $(ALL): $(REQUIRE_ALL) | $(BIN)/python
 	$(PIP) --no-deps $(TORCH_PIP_ARGS) $$(grep '^torch==' requirements/torch.txt) || $(PIP) --no-deps $$(grep '^torch==' requirements/torch.txt)
 	$(PIP) $(addprefix -r ,$(REQUIRE_ALL))
-	@touch $@ $(SMALL)
+	@touch $@ $(SMALL) $(DOCS)
+
+$(DOCS): $(REQUIRE_DOCS) | $(BIN)/python
+	$(PIP) $(addprefix -r ,$(REQUIRE_DOCS))
+	@touch $@
 
 setup: $(ALL) ## Make the virtual environment with everything in it.
 
@@ -59,6 +65,10 @@ bench: $(ALL) ## Measure speed and memory on this machine; writes benchmarks/res
 train-smoke: $(ALL) ## Prepare, train, validate, export and predict on phantoms, in about two minutes.
 	rm -rf runs/smoke
 	$(BIN)/python -m benchmarks.smoke --out runs/smoke
+
+docs: $(DOCS) ## Build the documentation into site/; a dead link is an error.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Look at site/index.html."
 
 # --- checks -----------------------------------------------------------------------------------------------------------
 test: $(ALL) ## Run the whole test suite.
@@ -87,5 +97,5 @@ image-test: $(ALL) ## Build both images and run them as the judges do.
 	$(BIN)/python -m pytest -m docker $(PYTEST_ARGS)
 
 clean: ## Remove the virtual environment, the demonstration and caches.
-	rm -rf $(VENV) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) $(DEMO) site .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
 	find . -type d -name __pycache__ -prune -exec rm -rf {} +

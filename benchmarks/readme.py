@@ -1,92 +1,160 @@
-"""Put the recorded figures into the README: python -m benchmarks.readme --write.
+"""Puts the recorded figures into README.md and docs/results.md: python -m benchmarks.readme --write.
 
-The README's section "Results" is made from benchmarks/results/*.json and from nothing else, so that no figure can be
-older than its file (tests/benchmarks/test_readme_results.py). A file that is not there leaves its part out. The files
-are made by
-
-    python -m benchmarks.validate --store STORE --volumes DATA --out benchmarks/results/validation.json
-    python -m benchmarks.precision --store STORE
-    python -m benchmarks.startup
-    python -m benchmarks.score_speed --original FOLDER
+Both sections "Results" are made from benchmarks/results/*.json and from nothing else, so that no figure can be older
+than its file (tests/benchmarks/test_readme_results.py). The README gets one short table, docs/results.md all of them.
+A file that is not there leaves its part out. docs/results.md tells which command makes which file.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.recorded import read_figures
+from evaluation.tables import markdown_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 HEADING, NEXT_HEADING = "## Results\n", "\n## "
-INTRODUCTION = (
-    "Figures of the weights that are here, on the validation split; `python -m benchmarks.readme` "
-    "copies them from the files named, in `benchmarks/results`. "
-    "[weights/MODEL_CARD.md](weights/MODEL_CARD.md) tells where the model fails."
-)
+SUMMARY_INTRODUCTION = "Mean DSC in %. `python -m benchmarks.readme` copies the figures from `benchmarks/results`."
+SUMMARY_HEADER = ["prompts", "number", "GraySAM", "LiteMedSAM", "ellipse in the box"]
+NOT_MEASURED = "not measured"
+
+Figures = Mapping[str, Any]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the section, or write it into the README; 1 when the README has no such section."""
+    """Print both sections, or write them into the two files; 1 when a file has no such section."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.readme", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--write", action="store_true", help="replace the section in README.md; otherwise print it")
+    parser.add_argument("--write", action="store_true", help="replace the sections; otherwise print them")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="folder of the JSON files")
-    parser.add_argument("--readme", type=Path, default=ROOT / "README.md", metavar="FILE")
+    parser.add_argument("--readme", type=Path, default=ROOT / "README.md", metavar="FILE", help="gets the short table")
+    parser.add_argument(
+        "--page", type=Path, default=ROOT / "docs" / "results.md", metavar="FILE", help="gets all tables"
+    )
     options = parser.parse_args(argv)
-    section = results_section(options.results)
+    sections = {options.readme: summary_section(options.results), options.page: results_section(options.results)}
     if not options.write:
-        print(section)
+        print(*sections.values(), sep="\n\n")
         return 0
-    text = options.readme.read_text(encoding="utf-8")
-    if HEADING not in text:
-        print(f"{options.readme}: no line {HEADING.strip()!r}", file=sys.stderr)
-        return 1
-    options.readme.write_text(with_section(text, section), encoding="utf-8")
+    texts = {path: path.read_text(encoding="utf-8") for path in sections}
+    for path, text in texts.items():
+        if HEADING not in text:
+            print(f"{path}: no line {HEADING.strip()!r}", file=sys.stderr)
+            return 1
+    for path, section in sections.items():
+        path.write_text(with_section(texts[path], section), encoding="utf-8")
     return 0
 
 
-def with_section(readme: str, section: str) -> str:
-    """Give the README with the text below its heading "Results" replaced, up to the next heading of that level."""
-    head, rest = readme.split(HEADING, 1)
-    tail = rest[rest.index(NEXT_HEADING) :] if NEXT_HEADING in rest else "\n"
+def with_section(document: str, section: str) -> str:
+    """Give a document with the text below its heading "Results" replaced, up to the next heading of that level."""
+    head, rest = document.split(HEADING, 1)
+    tail = rest[rest.index(NEXT_HEADING) :] if NEXT_HEADING in rest else ""
     return f"{head}{HEADING}\n{section}\n{tail}"
 
 
-def results_section(folder: Path) -> str:
-    """Give the section as Markdown, without its heading."""
-    parts = [INTRODUCTION]
-    for name, describe in (
-        ("validation", validation_part),
-        ("precision", precision_part),
-        ("startup", startup_part),
-        ("score_speed", score_speed_part),
-    ):
-        path = folder / f"{name}.json"
-        if path.is_file():
-            parts.append(describe(read_figures(path)))
+def summary_section(folder: Path) -> str:
+    """Give the README's section as Markdown, without its heading: one table, where it comes from, and the speed."""
+    parts, rows = [SUMMARY_INTRODUCTION], []
+    unseen, validation, startup = (_read(folder, name) for name in ("unseen", "validation", "startup"))
+    if unseen:
+        rows.append(_unseen_row(unseen))
+    if validation:
+        rows += _validation_rows(validation)
+    if rows:
+        parts.append(markdown_table(SUMMARY_HEADER, rows))
+    if unseen:
+        parts.append(f"First row (`unseen.json`): {unseen['source']}")
+    if validation:
+        parts.append(
+            f"Other rows: held-out cases of the data sets that GraySAM was trained on, {_engine(validation)} "
+            "(`validation.json`)."
+        )
+    if startup:
+        parts.append(_startup_sentence(startup))
     return "\n\n".join(parts)
 
 
-def validation_part(figures: Mapping[str, Any]) -> str:
+def _unseen_row(figures: Figures) -> list[str]:
+    names = ("graysam", "litemedsam", "ellipse")
+    return [figures["prompts"], f"{figures['cases']} cases", *(f"{100 * figures['dsc'][name]:.1f}" for name in names)]
+
+
+def _validation_rows(figures: Figures) -> list[list[str]]:
+    rows = []
+    if "slices" in figures:
+        model = next(iter(figures["slices"]))
+        for kind, title in (("tight", "slices, tight boxes"), ("both_ways", "slices, each side off by up to 5 px")):
+            means = [100 * figures["slices"][name][kind]["mean"][0] for name in (model, "ellipse")]
+            rows.append(
+                [
+                    f"validation {title}",
+                    f"{figures['prompts']} boxes",
+                    f"{means[0]:.1f}",
+                    NOT_MEASURED,
+                    f"{means[1]:.1f}",
+                ]
+            )
+    if "volumes" in figures:
+        whole = figures["volumes"]["all volumes"]
+        scores = f"{100 * whole['dsc']:.1f}", NOT_MEASURED, f"{100 * whole['ellipsoid_dsc']:.1f}"
+        rows.append(["validation volumes, one box for each object", f"{whole['volumes']:.0f} volumes", *scores])
+    return rows
+
+
+def _startup_sentence(figures: Figures) -> str:
+    rows = {row["case"]: row for row in figures["rows"] if row["precision"] == "auto"}
+    times = "; ".join(f"{rows[case]['seconds_median']:.1f} s for {size}" for case, size in figures["cases"].items())
+    return f"Speed, a whole process from its start to the written file: {times} (`startup.json`; {_machine(figures)})."
+
+
+def results_section(folder: Path) -> str:
+    """Give the section of docs/results.md as Markdown, without its heading."""
+    makers: dict[str, Callable[[Figures], str]] = {
+        "unseen": unseen_part,
+        "validation": validation_part,
+        "precision": precision_part,
+        "startup": startup_part,
+        "score_speed": score_speed_part,
+    }
+    found = [(describe, _read(folder, name)) for name, describe in makers.items()]
+    return "\n\n".join(describe(figures) for describe, figures in found if figures)
+
+
+def unseen_part(figures: Figures) -> str:
+    """Give the comparison with a peer on data sets that the model was not trained on."""
+    table = markdown_table(SUMMARY_HEADER, [_unseen_row(figures)])
+    return f"**Unseen data sets**: mean DSC in % (`unseen.json`). {figures['source']}\n\n{table}"
+
+
+def _read(folder: Path, name: str) -> dict[str, Any]:
+    """Give the figures of a file, or nothing where there is none."""
+    path = folder / f"{name}.json"
+    return read_figures(path) if path.is_file() else {}
+
+
+def validation_part(figures: Figures) -> str:
     """Give the quality on slices, beside the ways that need no learning, and on whole volumes."""
     parts = []
     if "slices" in figures:
         parts.append(
-            f"**Slices**: DSC / contour NSD (2 px) in %, slices at 256 pixels, {figures['prompts']} boxes, "
-            f"{_engine(figures)}; fitting boxes, and boxes with each side off by up to 5 px (`validation.json`):"
+            f"**Slices**: DSC / contour NSD (2 px) in %, validation slices at 256 pixels, {figures['prompts']} boxes, "
+            f"{_engine(figures)}; tight boxes, and boxes with each side off by up to 5 px (`validation.json`):"
         )
         parts.append(_slice_table(figures["slices"]))
     if "volumes" in figures:
-        parts.append(f"**Whole volumes**: DSC, one box for each object, {_engine(figures)} (`validation.json`):")
+        parts.append(
+            f"**Whole volumes**: DSC in %, validation split, one box for each object, {_engine(figures)} (`validation.json`):"
+        )
         rows = [
             [name, f"{row['volumes']:.0f}", f"{100 * row['dsc']:.1f}", f"{100 * row['ellipsoid_dsc']:.1f}"]
             for name, row in figures["volumes"].items()
         ]
-        parts.append(_table(["", "volumes", "GraySAM", "ellipsoid in the box"], rows))
+        parts.append(markdown_table(["", "volumes", "GraySAM", "ellipsoid in the box"], rows))
     return "\n\n".join(parts)
 
 
@@ -94,16 +162,16 @@ def _slice_table(slices: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]
     model, *others = slices
     columns = [(model, "tight"), (model, "both_ways"), *((name, "tight") for name in others), ("ellipse", "both_ways")]
     columns = [(name, kind) for name, kind in columns if name in slices]
-    titles = {"tight": "fitting", "both_ways": "off by up to 5 px"}
+    titles = {"tight": "tight box", "both_ways": "off by up to 5 px"}
     head = ["", *(f"{'GraySAM' if name == model else name}, {titles[kind]}" for name, kind in columns)]
     rows = [
         [modality, *("{:.1f} / {:.1f}".format(*_percent(slices[name][kind][modality])) for name, kind in columns)]
         for modality in slices[model]["tight"]
     ]
-    return _table(head, rows)
+    return markdown_table(head, rows)
 
 
-def precision_part(figures: Mapping[str, Any]) -> str:
+def precision_part(figures: Figures) -> str:
     """Give what quantization costs and gains."""
     rows = []
     for row in figures["rows"]:
@@ -117,15 +185,15 @@ def precision_part(figures: Mapping[str, Any]) -> str:
                 f"{row['decode_ms_median']:.1f}",
             ]
         )
-    head = ["", "DSC, fitting boxes", "DSC, boxes off by up to 5 px", "ms, encode a slice", "ms, decode a box"]
+    head = ["", "DSC, tight boxes", "DSC, boxes off by up to 5 px", "ms, encode a slice", "ms, decode a box"]
     return (
         f"**Number formats**: mean DSC over the modalities in %, and its difference from the first row; medians of "
         f"milliseconds, {figures['rows'][0]['threads']} thread(s); {figures['prompts']} boxes (`precision.json`; "
-        f"{_machine(figures)}):\n\n{_table(head, rows)}"
+        f"{_machine(figures)}):\n\n{markdown_table(head, rows)}"
     )
 
 
-def startup_part(figures: Mapping[str, Any]) -> str:
+def startup_part(figures: Figures) -> str:
     """Give the time and memory of whole processes."""
     rows = [
         [
@@ -141,11 +209,11 @@ def startup_part(figures: Mapping[str, Any]) -> str:
     return (
         "**Whole processes**: `python predict.py` from its start to the written file, imports and loading included, "
         f"{figures['rows'][0]['n']} runs (`startup.json`; {_machine(figures)}; load average before "
-        f"{figures['load_average_before']}):\n\n{_table(head, rows)}"
+        f"{figures['load_average_before']}):\n\n{markdown_table(head, rows)}"
     )
 
 
-def score_speed_part(figures: Mapping[str, Any]) -> str:
+def score_speed_part(figures: Figures) -> str:
     """Give the speed of the scorer beside the challenge's script."""
     seconds = figures["median_seconds"]
     size = " x ".join(map(str, figures["volume"]))
@@ -159,7 +227,7 @@ def score_speed_part(figures: Mapping[str, Any]) -> str:
     return f"{text} (`score_speed.json`; {_machine(figures)})."
 
 
-def _engine(figures: Mapping[str, Any]) -> str:
+def _engine(figures: Figures) -> str:
     return f"{figures['engine']} {figures['precision']}"
 
 
@@ -167,18 +235,13 @@ def _percent(values: Sequence[float]) -> tuple[float, ...]:
     return tuple(100 * value for value in values)
 
 
-def _machine(figures: Mapping[str, Any]) -> str:
+def _machine(figures: Figures) -> str:
     """Give CPU, cores and day, as far as the file tells them."""
     machine = figures["machine"]
     cpu = machine.get("cpu") or machine.get("processor") or "unknown CPU"
     cores = machine.get("cores") or machine.get("threads")
     date = str(figures.get("date") or machine.get("date") or "")[:10]
     return ", ".join(text for text in (cpu, f"{cores} cores" if cores else "", date) if text)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,11 @@
-"""Every command of the README is run: here word for word, in order, in a sandbox, or where ELSEWHERE says."""
+"""Every command of the README and of docs/ is run: here word for word and in order, or where ELSEWHERE says.
+
+The sandbox is made once and looks like a checkout after `make demo`; the commands of all pages share it.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -9,6 +13,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -19,18 +24,39 @@ from graysam.formats.npz import read_case
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+# In the order in which their commands are run: what the first ones make is used by the later ones.
+PAGES = (
+    "README.md",
+    "docs/prepare-data.md",
+    "docs/train.md",
+    "docs/evaluate.md",
+    "docs/cluster.md",
+    "docs/how-it-works.md",
+    "docs/extend.md",
+    "docs/results.md",
+    "docs/experiments.md",
+    "CONTRIBUTING.md",
+)
+TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
+MOST_WORDS = 1300  # of the README
 HAS_WEIGHTS = (ROOT / "weights" / "graysam" / "spec.json").is_file()
 
 # Commands that would set up a machine or take longer than a test may, and what runs them: a file and a text in it.
 ELSEWHERE = {
     "make demo": (".ci/run", "make demo"),
     "make test": (".ci/run", "make test"),
+    "make setup": (".ci/run", "make setup"),
     "make train-smoke": ("tests/train/test_chain.py", "run_chain"),
 }
 # What would take hours, and what is run in its place; all else of the command stays.
 SHORTENED = {
     "train/configs/graysam.toml": "train/configs/smoke.toml",
+    "train/configs/graysam-narrow.toml": "train/configs/smoke.toml",
     "--minutes 90": "--steps 2 --device cpu",
+    "--minutes 30": "--steps 2 --device cpu",
+    "--minutes 20 --designs graysam graysam-narrow": (
+        "--minutes 0.02 --designs smoke --processes 1 --threads 1 --per-modality 2"
+    ),
     "--calibration store/all.store": "--calibration store/all.store --calibration-slices 4",
     "python -m benchmarks.validate": "python -m benchmarks.validate --per-modality 1 --most-volumes 1",
 }
@@ -66,7 +92,7 @@ os.execv({docker!r}, ["docker", *words])
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block of the README: its language and its text."""
+    """A fenced block of a page: its language and its text."""
 
     language: str
     text: str
@@ -78,14 +104,15 @@ def fenced_blocks(markdown: str) -> list[Block]:
 
 @dataclass(frozen=True)
 class Command:
-    """A command line, and whether it or another one of its block needs a Docker engine."""
+    """A command line, its page, and whether it or another one of its block needs a Docker engine."""
 
+    page: str
     text: str
     needs_docker: bool
 
 
-def commands_of(markdown: str) -> list[Command]:
-    """All command lines, with continued lines joined."""
+def commands_of(page: str, markdown: str) -> list[Command]:
+    """All command lines of a page, with continued lines joined."""
     commands = []
     for block in fenced_blocks(markdown):
         if block.language != "sh":
@@ -93,19 +120,28 @@ def commands_of(markdown: str) -> list[Command]:
         lines = block.text.replace("\\\n", " ").splitlines()
         needs_docker = "docker " in block.text
         commands += [
-            Command(" ".join(line.split()), needs_docker or "--image" in line)
+            Command(page, " ".join(line.split()), needs_docker or "--image" in line)
             for line in lines
             if line.strip() and not line.lstrip().startswith("#")
         ]
     return commands
 
 
-COMMANDS = commands_of(README)
+def commands_of_all_pages() -> list[Command]:
+    """The commands of all pages, each text once."""
+    found: dict[str, Command] = {}
+    for page, markdown in TEXTS.items():
+        for command in commands_of(page, markdown):
+            found.setdefault(command.text, command)
+    return list(found.values())
+
+
+COMMANDS = commands_of_all_pages()
 
 
 def marked(command: Command) -> object:
     marks = [pytest.mark.slow, pytest.mark.weights, *([pytest.mark.docker] if command.needs_docker else [])]
-    return pytest.param(command, marks=marks, id=command.text[:90])
+    return pytest.param(command, marks=marks, id=f"{command.page}: {command.text[:90]}")
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +182,7 @@ def run_in(sandbox: Path, command: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("command", [marked(each) for each in COMMANDS if each.text not in ELSEWHERE])
-def test_a_command_of_the_readme_works_as_printed(sandbox: Path, command: Command) -> None:
+def test_a_command_of_a_page_works_as_printed(sandbox: Path, command: Command) -> None:
     if not HAS_WEIGHTS:
         pytest.skip("no weights under weights/graysam")
     if command.needs_docker:
@@ -162,9 +198,9 @@ def need_docker() -> None:
 
 
 @pytest.mark.parametrize("command", ELSEWHERE)
-def test_a_command_that_is_run_elsewhere_is_in_the_readme_and_there(command: str) -> None:
+def test_a_command_that_is_run_elsewhere_is_in_a_page_and_there(command: str) -> None:
     path, text = ELSEWHERE[command]
-    assert command in [each.text for each in COMMANDS], "no longer in the README: take it out of ELSEWHERE"
+    assert command in [each.text for each in COMMANDS], "no longer in any page: take it out of ELSEWHERE"
     assert text in (ROOT / path).read_text(encoding="utf-8")
 
 
@@ -182,7 +218,7 @@ def test_the_three_lines_of_python_work() -> None:
 
 
 def test_the_kubernetes_job_tells_each_pod_how_many_there_are() -> None:
-    (job,) = [block.text for block in fenced_blocks(README) if block.language == "yaml"]
+    (job,) = [block.text for block in fenced_blocks(TEXTS["docs/cluster.md"]) if block.language == "yaml"]
     completions = re.search(r"completions: (\d+)", job)
     count = re.search(r'GRAYSAM_NUM_PARTS, value: "(\d+)"', job)
     assert completions
@@ -191,26 +227,92 @@ def test_the_kubernetes_job_tells_each_pod_how_many_there_are() -> None:
     assert "completionMode: Indexed" in job
 
 
-def test_what_is_shortened_is_in_the_readme() -> None:
+def test_what_is_shortened_is_in_a_page() -> None:
     printed = "\n".join(each.text for each in COMMANDS)
     assert [text for text in SHORTENED if text not in printed] == []
 
 
-def test_no_block_of_the_readme_escapes_these_tests() -> None:
-    assert {block.language for block in fenced_blocks(README)} <= {"sh", "python", "yaml"}
-    assert README.count("```") == 2 * len(fenced_blocks(README))
+@pytest.mark.parametrize("page", PAGES)
+def test_no_block_of_a_page_escapes_these_tests(page: str) -> None:
+    blocks = fenced_blocks(TEXTS[page])
+    assert {block.language for block in blocks} <= {"sh", "yaml", *(["python"] if page == "README.md" else [])}
+    assert TEXTS[page].count("```") == 2 * len(blocks)
 
 
-def test_the_files_that_the_readme_shows_and_links_to_are_there() -> None:
-    targets = re.findall(r"\]\((?!https?://)([^)#]+)\)", README)
-    assert "docs/demo.png" in targets
-    missing = [target for target in targets if not (ROOT / target).exists()]
-    assert not missing
+@pytest.mark.parametrize("page", [*PAGES, "weights/MODEL_CARD.md", "CHANGELOG.md", "train/README.md"])
+def test_the_files_that_a_page_shows_and_links_to_are_there(page: str) -> None:
+    path = ROOT / page
+    targets = re.findall(r"\]\((?!https?://|#)([^)#]+)", path.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (path.parent / target).exists()] == []
 
 
-def test_the_readme_hides_no_unfinished_part() -> None:
-    assert "<!--" not in README
-    assert not re.search(r"\b(TODO|TBD|FIXME|XXX)\b", README)
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_hides_no_unfinished_part(page: str) -> None:
+    assert "<!--" not in TEXTS[page]
+    assert not re.search(r"\b(TODO|TBD|FIXME|XXX)\b", TEXTS[page])
+
+
+def test_the_readme_is_short_and_goes_in_the_order_of_a_first_time_user() -> None:
+    assert len(README.split()) <= MOST_WORDS
+    steps = ["docs/demo.png", "## Two commands", "## Input and output", "## Predict", "### From Python"]
+    steps += ["### As a container", "## Results", "## How it works", "## Limits", "## Licences", "## More"]
+    places = [README.index(step) for step in steps]
+    assert places == sorted(places)
+    assert "docs/architecture.svg" in README
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_uses_no_word_that_only_this_project_knows(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert re.findall(r"\b(jit5|walks?|beside|asked for|design\.md|house_style)\b", text) == []
+
+
+def test_extend_names_files_and_things_that_are_there() -> None:
+    rows = re.findall(r"^\| [^|]+ \| `([\w/.]+)` \| `(\w+)` \|$", TEXTS["docs/extend.md"], re.MULTILINE)
+    assert len(rows) >= 8
+    missing = [(path, name) for path, name in rows if not re.search(rf"\b{name}\b", (ROOT / path).read_text())]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_files_of_ours_that_a_page_names_are_there(page: str) -> None:
+    ours = "graysam|evaluation|data_prep|train|benchmarks|examples|tests|docs|requirements|weights"
+    named = re.findall(rf"`((?:{ours})/[\w/.-]+)`", TEXTS[page])
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # dataclasses look there
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_picture_of_the_model_is_what_its_script_draws() -> None:
+    drawn = load(ROOT / "docs" / "draw_architecture.py").draw()
+    assert (ROOT / "docs" / "architecture.svg").read_text(encoding="utf-8") == drawn
+
+
+def test_the_site_links_to_pages_and_shows_other_files_as_text() -> None:
+    pytest.importorskip("mkdocs")
+    mend = load(ROOT / "docs" / "site_pages.py").with_site_links
+    assert mend("[a](docs/train.md#go) ![b](docs/demo.png)", "README.md") == "[a](train.md#go) ![b](demo.png)"
+    assert mend("[a](../README.md) [b](../weights/MODEL_CARD.md)", "docs/x.md") == "[a](index.md) [b](MODEL_CARD.md)"
+    assert mend("[the licence](LICENSE)", "README.md") == "the licence"
+    assert mend("[gone](gone.md) [out](https://x.org/a.md)", "README.md") == "[gone](gone.md) [out](https://x.org/a.md)"
+
+
+def test_the_site_is_built_without_a_dead_link(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    assert "Not for clinical use" in page
+    assert not re.search(r'<(?:script|link|img)[^>]+(?:src|href)="https?://', page)  # it is whole without a network
 
 
 def test_the_demo_cases_of_the_readme_have_boxes(tmp_path: Path) -> None:

@@ -1,6 +1,15 @@
 import json
 
-from benchmarks.readme import HEADING, RESULTS, ROOT, main, results_section, validation_part, with_section
+from benchmarks.readme import (
+    HEADING,
+    RESULTS,
+    ROOT,
+    main,
+    results_section,
+    summary_section,
+    validation_part,
+    with_section,
+)
 
 README = """# A
 
@@ -17,8 +26,15 @@ old, too
 
 
 def test_the_readme_shows_the_figures_of_the_recorded_files_and_no_others() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert readme == with_section(readme, results_section(RESULTS)), "run: python -m benchmarks.readme --write"
+    for name, section in (("README.md", summary_section), ("docs/results.md", results_section)):
+        document = (ROOT / name).read_text(encoding="utf-8")
+        assert document == with_section(document, section(RESULTS)), "run: python -m benchmarks.readme --write"
+
+
+def test_the_short_table_has_three_to_five_rows_and_a_peer() -> None:
+    rows = [line for line in summary_section(RESULTS).splitlines() if line.startswith("|")]
+    assert 3 <= len(rows) - 2 <= 5
+    assert "LiteMedSAM" in rows[0]
 
 
 def test_only_the_section_is_replaced() -> None:
@@ -37,17 +53,19 @@ def test_the_table_of_slices_puts_the_model_first_and_gives_percent() -> None:
     lines = validation_part(figures).splitlines()
     assert "7 boxes" in lines[0]
     assert lines[2] == (
-        "|  | GraySAM, fitting | GraySAM, off by up to 5 px | ellipse, fitting | ellipse, off by up to 5 px |"
+        "|  | GraySAM, tight box | GraySAM, off by up to 5 px | ellipse, tight box | ellipse, off by up to 5 px |"
     )
     assert lines[4] == "| CT | 50.0 / 25.0 | 40.0 / 20.0 | 50.0 / 25.0 | 40.0 / 20.0 |"
 
 
-def test_a_readme_without_the_section_is_left_alone(tmp_path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text("# A\n")
-    assert HEADING not in readme.read_text()
-    assert main(["--write", "--readme", str(readme), "--results", str(tmp_path)]) == 1
-    assert readme.read_text() == "# A\n"
+def test_both_documents_are_left_alone_when_one_has_no_such_section(tmp_path) -> None:
+    readme, page = tmp_path / "README.md", tmp_path / "results.md"
+    readme.write_text(README)
+    page.write_text("# A\n")
+    assert HEADING not in page.read_text()
+    assert main(["--write", "--readme", str(readme), "--page", str(page), "--results", str(tmp_path)]) == 1
+    assert readme.read_text() == README
+    assert page.read_text() == "# A\n"
 
 
 def test_a_missing_file_leaves_its_part_out(tmp_path) -> None:
