@@ -148,7 +148,8 @@ def validation_part(figures: Figures) -> str:
         parts.append(_slice_table(figures["slices"]))
     if "volumes" in figures:
         parts.append(
-            f"**Whole volumes**: DSC in %, validation split, one box for each object, {_engine(figures)} (`validation.json`):"
+            "**Whole volumes**: DSC in %, validation split, one box for each object, "
+            f"{_engine(figures)} (`validation.json`):"
         )
         rows = [
             [name, f"{row['volumes']:.0f}", f"{100 * row['dsc']:.1f}", f"{100 * row['ellipsoid_dsc']:.1f}"]
