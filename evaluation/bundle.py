@@ -1,8 +1,8 @@
-"""Makes a CodaBench competition bundle, with which a lab runs its own challenge: references, cases, scorer, pages.
+"""Owns the CodaBench competition bundle, with which a lab runs its own challenge: references, cases, scorer, pages.
 
 The layout follows docs.codabench.org, "Competition Bundle Structure" and "YAML Structure" (version 2). What
 the scoring program imports is found in its sources and copied along, so that it runs in CodaBench's own
-Python image, which has NumPy and SciPy and nothing else that the scorer wants.
+Python image, which has NumPy and SciPy; the scorer's modules import nothing else.
 """
 
 from __future__ import annotations
@@ -10,20 +10,25 @@ from __future__ import annotations
 import ast
 import datetime
 import json
+import math
 import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
-from evaluation.codabench import METRICS, column_key
-from evaluation.ranking import UNKNOWN_MODALITY
+from evaluation.codabench import column_key
+from evaluation.labels import read_reference
+from evaluation.metrics import ranked_scores
+from evaluation.policy import MODES, Mode
+from evaluation.rank.read import UNKNOWN_MODALITY
 from evaluation.submission import add_to_zip, write_flat_zip
 from graysam.boxes import Box, VolumeBox
 from graysam.cases import Case, VolumeCase, label_dtype, modality_of
@@ -32,7 +37,6 @@ from graysam.formats.archives import Archive, write_archive
 from graysam.formats.npz import (
     find_cases,
     read_case,
-    read_labels,
     read_spacing_as_stored,
     write_labels,
     write_reference,
@@ -46,42 +50,26 @@ PUBLIC_KEYS = ("imgs", "boxes", "spacing")
 DOCKER_IMAGE = "codalab/codalab-legacy:py312"
 EXECUTION_LIMIT_S = 7200
 COMMAND = "python3 /app/program/scoring.py /app/input/ /app/output/"
-# What the scorer's modules import but scoring does not use: without these lines, a bare image would refuse
-# the import.
-FALLBACKS = {
-    "cv2.py": '"""Stands in for OpenCV, which scoring does not call."""\n',
-    "tqdm.py": '''"""Stands in for tqdm: no progress bar."""
-
-
-class tqdm:
-    def __init__(self, iterable=(), **_):
-        self.iterable = iterable
-
-    def __iter__(self):
-        return iter(self.iterable)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def update(self, n=1):
-        pass
-''',
-}
-CHECKER = '''"""Check predictions and pack them for upload; python check_submission.py --help."""
+SCORING = '''"""Scores a submission as metadata.yaml says: python scoring.py INPUT OUTPUT."""
 
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":
-    sys.path.append(str(Path(__file__).resolve().parent / "fallback"))
-    from evaluation.submission import main
+from evaluation.codabench import main
 
+if __name__ == "__main__":
+    sys.exit(main([*sys.argv[1:], str(Path(__file__).with_name("settings.json"))]))
+'''
+CHECKER = '''"""Check predictions and pack them for upload; python check_submission.py --help."""
+
+import sys
+
+from evaluation.submission import main
+
+if __name__ == "__main__":
     sys.exit(main())
 '''
-MODE_TEXTS = {
+MODE_TEXTS: dict[Mode, str] = {
     "official": "number for number that of the challenge Segment Anything in Medical Images on Laptop (CVPR 2024).",
     "honest": "true contours in two dimensions, spacing in the order of the axes, labels by presence.",
 }
@@ -93,7 +81,7 @@ class BundleOptions:
 
     title: str = "Segment anything in medical images"
     description: str = "Segment the objects that the boxes mark."
-    mode: str = "official"
+    mode: Mode = "official"
     """The scorer's mode, official or honest."""
     docker_image: str = DOCKER_IMAGE
     start: datetime.date = datetime.date(2026, 1, 1)
@@ -102,7 +90,7 @@ class BundleOptions:
 
     def __post_init__(self) -> None:
         """Raise ValueError for a mode that the scorer lacks, and for less than one submission a day."""
-        if self.mode not in MODE_TEXTS or self.submissions_per_day < 1:
+        if self.mode not in MODES or self.submissions_per_day < 1:
             raise ValueError(f"wanted mode official or honest and at least 1 submission a day; got {self}")
 
 
@@ -148,13 +136,13 @@ def _matching_names(inputs: Path, references: Path) -> list[str]:
     return sorted(cases)
 
 
-def _stage_data(folder: Path, names: Sequence[str], *, inputs: Path, references: Path, mode: str) -> list[str]:
+def _stage_data(folder: Path, names: Sequence[str], *, inputs: Path, references: Path, mode: Mode) -> list[str]:
     """Write the references without images, the cases without references, and the sample predictions; give notes."""
     for part in ("reference_data", "public_data", "sample"):
         (folder / part).mkdir()
     notes, dropped, unscorable = [], Counter[str](), []
     for name in names:
-        case, labels = read_case(inputs / name), read_labels(references / name, "gts")
+        case, labels = read_case(inputs / name), read_reference(references / name, mode=mode)
         if labels.shape != case.label_shape:
             raise ScoreError(f"{name}: 'gts' has shape {labels.shape}, the case's image {case.label_shape}.")
         present = np.unique(labels[labels > 0])
@@ -209,7 +197,7 @@ def fill_boxes(case: Case) -> NDArray[np.uint8] | NDArray[np.uint16]:
 def bundle_texts(options: BundleOptions, modalities: Mapping[str, int]) -> dict[str, str]:
     """Give every text file of the bundle: path in the zip -> content."""
     texts = {"competition.yaml": competition_yaml(options, sorted(modalities))}
-    assets = resources.files("evaluation") / "assets" / "bundle"
+    assets = ROOT / "evaluation/assets/bundle"
     facts = {
         "title": options.title,
         "description": options.description,
@@ -226,15 +214,14 @@ def bundle_texts(options: BundleOptions, modalities: Mapping[str, int]) -> dict[
         texts[f"pages/{page}.md"] = template
     texts["scoring_program/metadata.yaml"] = f"command: {COMMAND}\n"
     texts["scoring_program/settings.json"] = json.dumps({"mode": options.mode}) + "\n"
-    texts["scoring_program/scoring.py"] = (ROOT / "evaluation/codabench.py").read_text(encoding="utf-8")
+    texts["scoring_program/scoring.py"] = SCORING
     texts["starting_kit/README.md"] = (assets / "starting_kit.md").read_text(encoding="utf-8")
     texts["starting_kit/check_submission.py"] = CHECKER
     for program, entries in (
-        ("scoring_program", ("evaluation.score", "evaluation.ranking")),
+        ("scoring_program", ("evaluation.codabench",)),
         ("starting_kit", ("evaluation.submission",)),
     ):
         texts |= {f"{program}/{path}": content for path, content in needed_sources(entries).items()}
-        texts |= {f"{program}/fallback/{name}": content for name, content in FALLBACKS.items()}
     return texts
 
 
@@ -268,77 +255,71 @@ def needed_sources(entries: Sequence[str]) -> dict[str, str]:
 
 
 def competition_yaml(options: BundleOptions, modalities: Sequence[str]) -> str:
-    """Give competition.yaml, version 2; texts are quoted as JSON does, which YAML reads alike."""
+    """Give competition.yaml, version 2."""
+    document: dict[str, Any] = {
+        "version": 2,
+        "title": options.title,
+        "description": options.description,
+        "image": "logo.png",
+        "terms": "pages/terms.md",
+        "registration_auto_approve": False,
+        "docker_image": options.docker_image,
+        "make_programs_available": True,
+        "enable_detailed_results": True,
+        **({"contact_email": options.contact} if options.contact else {}),
+        "pages": [
+            {"title": title, "file": f"pages/{title.lower()}.md"} for title in ("Overview", "Evaluation", "Data")
+        ],
+        "tasks": [
+            {
+                "index": 0,
+                "name": options.title,
+                "description": options.description,
+                "scoring_program": "scoring_program",
+                "reference_data": "reference_data",
+            }
+        ],
+        "solutions": [{"index": 0, "path": "starting_kit/sample_submission.zip", "tasks": [0]}],
+        "phases": [
+            {
+                "index": 0,
+                "name": "Test",
+                "description": "Upload the predictions of all cases.",
+                "start": datetime.datetime.combine(options.start, datetime.time()),
+                "max_submissions_per_day": options.submissions_per_day,
+                "execution_time_limit": EXECUTION_LIMIT_S,
+                "accepts_only_result_submissions": True,
+                "starting_kit": "starting_kit",
+                "public_data": "public_data",
+                "tasks": [0],
+            }
+        ],
+        "leaderboards": [
+            {
+                "title": "Results",
+                "key": "main",
+                "submission_rule": "Force_Best",
+                "columns": _leaderboard_columns(modalities),
+            }
+        ],
+    }
+    # Long texts stay on one line, and keep their letters.
+    return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=math.inf))
 
-    def quoted(text: str) -> str:
-        return json.dumps(text, ensure_ascii=False)
 
-    lines = [
-        "version: 2",
-        f"title: {quoted(options.title)}",
-        f"description: {quoted(options.description)}",
-        "image: logo.png",
-        "terms: pages/terms.md",
-        "registration_auto_approve: False",
-        f"docker_image: {quoted(options.docker_image)}",
-        "make_programs_available: True",
-        "enable_detailed_results: True",
-        *([f"contact_email: {quoted(options.contact)}"] if options.contact else []),
-        "pages:",
-        *(f"  - title: {title}\n    file: pages/{title.lower()}.md" for title in ("Overview", "Evaluation", "Data")),
-        "tasks:",
-        "  - index: 0",
-        f"    name: {quoted(options.title)}",
-        f"    description: {quoted(options.description)}",
-        "    scoring_program: scoring_program",
-        "    reference_data: reference_data",
-        "solutions:",
-        "  - index: 0",
-        "    path: starting_kit/sample_submission.zip",
-        "    tasks:",
-        "      - 0",
-        "phases:",
-        "  - index: 0",
-        "    name: Test",
-        "    description: Upload the predictions of all cases.",
-        f"    start: {options.start.isoformat()} 00:00:00",
-        f"    max_submissions_per_day: {options.submissions_per_day}",
-        f"    execution_time_limit: {EXECUTION_LIMIT_S}",
-        "    accepts_only_result_submissions: True",
-        "    starting_kit: starting_kit",
-        "    public_data: public_data",
-        "    tasks:",
-        "      - 0",
-        *_leaderboard_lines(modalities),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _leaderboard_lines(modalities: Sequence[str]) -> list[str]:
-    """Give the leaderboard part of competition.yaml; its first column ranks."""
-    columns = [(f"{metric.upper()} (mean of modalities)", column_key(metric), "desc", 4) for metric in METRICS]
-    columns += [
-        (f"{metric.upper()} {modality}", column_key(metric, modality), "desc", 4)
-        for modality in modalities
-        for metric in METRICS
+def _leaderboard_columns(modalities: Sequence[str]) -> list[dict[str, Any]]:
+    """Give the columns of the competition's leaderboard; the first one ranks."""
+    better = {True: "desc", False: "asc"}
+    columns = [
+        (f"{metric.label} ({where})", column_key(metric.key, modality), better[metric.higher_is_better], 4)
+        for modality, where in ((None, "mean of modalities"), *((each, each) for each in modalities))
+        for metric in ranked_scores()
     ]
     columns.append(("Missing predictions", "missing", "asc", 0))
-    lines = [
-        "leaderboards:",
-        "  - title: Results",
-        "    key: main",
-        "    submission_rule: Force_Best",
-        "    columns:",
+    return [
+        {"title": title, "key": key, "index": index, "sorting": sorting, "precision": precision}
+        for index, (title, key, sorting, precision) in enumerate(columns)
     ]
-    for index, (title, key, sorting, precision) in enumerate(columns):
-        lines += [
-            f"      - title: {json.dumps(title)}",
-            f"        key: {key}",
-            f"        index: {index}",
-            f"        sorting: {sorting}",
-            f"        precision: {precision}",
-        ]
-    return lines
 
 
 def draw_logo(size: int = 400) -> bytes:

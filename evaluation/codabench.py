@@ -1,4 +1,4 @@
-"""The scoring program of a CodaBench competition; ``evaluation.bundle`` copies this file into the bundle as scoring.py.
+"""Owns the scoring program of a CodaBench competition, which ``evaluation.bundle`` copies into the bundle.
 
 The platform unpacks the program to /app/program, the references to /app/input/ref and a submission to
 /app/input/res, runs the command of metadata.yaml, and reads /app/output/scores.json, whose keys are those of
@@ -15,8 +15,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-PROGRAM = Path(__file__).resolve().parent
-METRICS = ("dsc", "nsd")
+from evaluation import score
+from evaluation.metrics import ranked_scores
+from evaluation.rank.read import NO_PREDICTION, read_scores
+from evaluation.rank.statistics import mean_by_modality
 
 
 def column_key(metric: str, modality: str | None = None) -> str:
@@ -28,16 +30,16 @@ def scores_document(
     overall: Mapping[str, float], by_modality: Mapping[str, Mapping[str, float]], *, missing: int
 ) -> dict[str, float]:
     """Give the content of scores.json: means over modalities, means of each modality, cases without prediction."""
-    document = {column_key(metric): round(overall[metric], 6) for metric in METRICS}
+    document = {column_key(metric): round(value, 6) for metric, value in overall.items()}
     for modality, means in by_modality.items():
-        document |= {column_key(metric, modality): round(means[metric], 6) for metric in METRICS}
+        document |= {column_key(metric, modality): round(value, 6) for metric, value in means.items()}
     return document | {"missing": float(missing)}
 
 
 def details_page(document: Mapping[str, float], rows: Sequence[Mapping[str, str]]) -> str:
     """Give the participant's page: the means, and a line a case with what was wrong with it."""
     means = "".join(f"<tr><th>{escape(key)}</th><td>{value:g}</td></tr>" for key, value in document.items())
-    columns = ("case", *METRICS, "status", "note")
+    columns = ("case", *(metric.key for metric in ranked_scores()), "status", "note")
     head = "".join(f"<th>{column}</th>" for column in columns)
     lines = "".join("<tr>" + "".join(f"<td>{escape(row.get(c) or '')}</td>" for c in columns) + "</tr>" for row in rows)
     return (
@@ -51,18 +53,13 @@ def details_page(document: Mapping[str, float], rows: Sequence[Mapping[str, str]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Score INPUT/res against INPUT/ref into OUTPUT/scores.json; 0 when that was written."""
+    """Score INPUT/res against INPUT/ref into OUTPUT/scores.json as SETTINGS says; 0 when that was written."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if len(arguments) != 2:
+    if len(arguments) != 3:
         sys.stderr.write("usage: scoring.py INPUT OUTPUT\n")
         return 2
-    source, target = Path(arguments[0]), Path(arguments[1])
-    # Last, so that a module that the image has is preferred to its stand-in; workers inherit the path.
-    sys.path.append(str(PROGRAM / "fallback"))
-    from evaluation import score  # imported here: only now can its own imports be found
-    from evaluation.ranking import mean_by_modality, read_scores
-
-    settings = json.loads((PROGRAM / "settings.json").read_text(encoding="utf-8"))
+    source, target, settings_file = (Path(argument) for argument in arguments)
+    settings = json.loads(settings_file.read_text(encoding="utf-8"))
     target.mkdir(parents=True, exist_ok=True)
     predictions = source / "res"
     if not any(predictions.glob("*.npz")) and (nested := next(predictions.glob("*/*.npz"), None)) is not None:
@@ -74,8 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if status == 2:
         return 2
     rows = _read_rows(table)
-    overall, by_modality = mean_by_modality(read_scores(table), keys=METRICS)
-    unanswered = sum(row.get("status") in ("missing", "unreadable", "misshapen") for row in rows)
+    overall, by_modality = mean_by_modality(read_scores(table), keys=[metric.key for metric in ranked_scores()])
+    unanswered = sum(row.get("status") in NO_PREDICTION for row in rows)
     document = scores_document(overall, by_modality, missing=unanswered)
     (target / "scores.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     (target / "detailed_results.html").write_text(details_page(document, rows), encoding="utf-8")
@@ -85,7 +82,3 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _read_rows(table: Path) -> list[dict[str, str]]:
     with table.open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

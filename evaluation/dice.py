@@ -1,4 +1,4 @@
-"""Overlap of two masks: the Dice similarity coefficient and the Jaccard index."""
+"""Owns how the overlap of two masks is counted: the Dice similarity coefficient and the Jaccard index."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Packs for CodaBench: a submission of predictions, or a whole competition.
+"""Owns the command that packs for CodaBench: a submission of predictions, or a whole competition.
 
 python -m evaluation.package submission --segs DIR --inputs DIR --out submission.zip
 python -m evaluation.package bundle --inputs DIR --gts DIR --out bundle.zip
@@ -15,7 +15,8 @@ from pathlib import Path
 
 from evaluation import submission
 from evaluation.bundle import DOCKER_IMAGE, MODE_TEXTS, BundleOptions, write_bundle
-from graysam.errors import GraySamError
+from graysam.console import run_command
+from graysam.errors import ScoreError
 
 logger = logging.getLogger("evaluation.package")  # also when run as __main__
 
@@ -26,26 +27,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[:1] == ["submission"]:
         return submission.main(arguments[1:])
     options = _parse(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    return run_command(lambda: _make_bundle(options))
+
+
+def _make_bundle(options: argparse.Namespace) -> int:
     try:
-        notes = write_bundle(
-            options.out,
-            inputs=options.inputs,
-            references=options.gts,
-            options=BundleOptions(
-                title=options.title,
-                description=options.description,
-                mode=options.mode,
-                docker_image=options.docker_image,
-                start=options.start or datetime.date.today(),
-                submissions_per_day=options.submissions_per_day,
-                contact=options.contact,
-            ),
+        wanted = BundleOptions(
+            title=options.title,
+            description=options.description,
+            mode=options.mode,
+            docker_image=options.docker_image,
+            start=options.start or datetime.date.today(),
+            submissions_per_day=options.submissions_per_day,
+            contact=options.contact,
         )
-    except (GraySamError, ValueError, OSError) as error:
-        logger.error("error: %s", error)
-        return 2
-    for note in notes:
+    except ValueError as error:
+        raise ScoreError(str(error)) from error
+    for note in write_bundle(options.out, inputs=options.inputs, references=options.gts, options=wanted):
         logger.warning("note: %s", note)
     logger.info(
         "wrote %s (%.1f MiB). Put your own terms into pages/terms.md, then upload it on CodaBench: "

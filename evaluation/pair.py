@@ -1,34 +1,36 @@
-"""Scores one predicted label map against its reference: arrays in, numbers out."""
+"""Owns how one predicted label map is scored against its reference: arrays in, a value per label and metric out."""
+
+from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-from evaluation.dice import Overlap, count_overlap
-from evaluation.policy import WORST, Mode, Scores, ScoringPolicy, policy_for
-from evaluation.surface_dice import hausdorff, surface_dice, surface_distances
+from evaluation.labels import Labels, check_range
+from evaluation.metrics.base import MaskPair, Metric, Ruler
+from evaluation.policy import Mode, Scores, ScoringPolicy, policy_for
+from evaluation.surface_dice import TOLERANCE
 from evaluation.surfels import CornerTable, area_table, contour_table, face_table
 
-TOLERANCE_MM = 2.0  # the challenge's; pixels in 2D
-LARGEST_LABEL = 65535
-
-Labels = NDArray[np.integer[Any]]
 _Window = tuple[slice, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelScore(Scores):
-    """The measures of one label."""
+class LabelScore:
+    """What one label is worth; `score["dsc"]` is its DSC."""
 
     label: int
+    measures: Scores
+    """A value for each metric of the mode."""
     reference_voxels: int
     prediction_voxels: int
+
+    def __getitem__(self, key: str) -> float:
+        return self.measures[key]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,30 +43,14 @@ class _Object:
     reference: Labels
     prediction: Labels
 
-    def masks(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        return self.reference[self.window] == self.label, self.prediction[self.window] == self.label
+    def pair(self, ruler: Ruler | None = None) -> MaskPair:
+        reference, prediction = (labels[self.window] == self.label for labels in (self.reference, self.prediction))
+        return MaskPair(reference, prediction, ruler)
 
-    def overlap(self) -> Overlap:
-        return count_overlap(*self.masks())
-
-
-@dataclass(frozen=True)
-class _Ruler:
-    """What the boundaries of a case are measured with."""
-
-    spacing: tuple[float, ...]
-    table: CornerTable
-    tolerance: float
-    hausdorff_too: bool
-
-    def measure(self, one: _Object) -> dict[str, float]:
-        up_to = math.inf if self.hausdorff_too else self.tolerance
-        distances = surface_distances(*one.masks(), spacing=self.spacing, table=self.table, up_to=up_to)
-        measured = {"nsd": surface_dice(distances, tolerance=self.tolerance)}
-        if self.hausdorff_too:
-            measured["hd_mm"] = hausdorff(distances)
-            measured["hd95_mm"] = hausdorff(distances, percentile=95.0)
-        return measured
+    def count(self, metrics: Sequence[Metric]) -> tuple[dict[str, float], tuple[int, int]]:
+        """Give the values of metrics that look at counts alone, and the voxels of reference and prediction."""
+        pair = self.pair()
+        return _values(metrics, pair), (pair.overlap.n_reference, pair.overlap.n_prediction)
 
 
 def score_pair(
@@ -73,7 +59,7 @@ def score_pair(
     *,
     spacing_mm: Sequence[float] | None = None,
     mode: Mode = "official",
-    tolerance_mm: float = TOLERANCE_MM,
+    tolerance_mm: float = TOLERANCE,
     threads: int = 1,
 ) -> list[LabelScore]:
     """Score each label of a case; `evaluation.policy` says which these are and what empty masks are worth.
@@ -96,32 +82,39 @@ def score_pair(
     spacing = _spacing_of(reference, spacing_mm)
     if reference.shape != prediction.shape:
         raise ValueError(f"label maps of one shape are wanted, got {reference.shape} and {prediction.shape}")
+    counting = [metric for metric in policy.measured if metric.looks_at == "overlap"]
+    at_boundaries = [metric for metric in policy.measured if metric.looks_at != "overlap"]
     with ThreadPoolExecutor(threads) as pool:
         ours, theirs = pool.map(_label_windows, (reference, prediction))
         objects = [
             _Object(label, _united(ours.get(label), theirs.get(label), ndim=reference.ndim), reference, prediction)
             for label in policy.labels_to_score(ours, theirs)
         ]
-        overlaps = list(pool.map(_Object.overlap, objects))
-        boundaries = [{"nsd": 0.0}] * len(objects)
-        if policy.measures_boundary(_mean([overlap.dice for overlap in overlaps])):
-            ruler = _Ruler(spacing, _boundary_table(policy, spacing), tolerance_mm, policy.all_measures)
-            boundaries = list(pool.map(ruler.measure, objects))
+        counted = list(pool.map(lambda one: one.count(counting), objects))
+        compared = [{metric.key: metric.worst for metric in at_boundaries}] * len(objects)
+        if policy.measures_boundary(_mean([values["dsc"] for values, _ in counted])):
+            ruler = _ruler(policy, spacing, tolerance=tolerance_mm, metrics=at_boundaries)
+            compared = list(pool.map(lambda one: _values(at_boundaries, one.pair(ruler)), objects))
     return [
-        _label_score(one.label, overlap, boundary=boundary, with_jaccard=policy.all_measures)
-        for one, overlap, boundary in zip(objects, overlaps, boundaries, strict=True)
+        LabelScore(
+            label=one.label,
+            measures=_in_order(policy, {**counts, **comparisons}),
+            reference_voxels=voxels[0],
+            prediction_voxels=voxels[1],
+        )
+        for one, (counts, voxels), comparisons in zip(objects, counted, compared, strict=True)
     ]
 
 
-def mean_score(scores: Sequence[Scores], *, mode: Mode) -> Scores:
+def mean_score(scores: Sequence[LabelScore], *, mode: Mode) -> Scores:
     """Give the plain mean of each measure over a case's labels; for none, what the policy says of it.
 
     One NaN makes the mean NaN, as in the challenge's script.
     """
+    policy = policy_for(mode)
     if not scores:
-        return policy_for(mode).case_without_labels
-    names = [field.name for field in fields(Scores)]
-    return Scores(**{name: _mean([getattr(score, name) for score in scores]) for name in names})
+        return policy.nothing_to_find
+    return {metric.key: _mean([score[metric.key] for score in scores]) for metric in policy.measured}
 
 
 def worst_scores(reference: Labels, *, mode: Mode) -> list[LabelScore]:
@@ -130,42 +123,29 @@ def worst_scores(reference: Labels, *, mode: Mode) -> list[LabelScore]:
     Raises:
         ValueError: a label out of range.
     """
-    boundary = {"nsd": WORST.nsd}
-    if policy_for(mode).all_measures:
-        boundary |= {"hd_mm": WORST.hd_mm, "hd95_mm": WORST.hd95_mm}
     return [
-        _label_score(
-            label,
-            Overlap(int(np.count_nonzero(reference[window] == label)), 0, 0),
-            boundary=boundary,
-            with_jaccard=policy_for(mode).all_measures,
+        LabelScore(
+            label=label,
+            measures=policy_for(mode).worst,
+            reference_voxels=int(np.count_nonzero(reference[window] == label)),
+            prediction_voxels=0,
         )
         for label, window in _label_windows(reference).items()
     ]
 
 
-def _label_score(label: int, overlap: Overlap, *, boundary: dict[str, float], with_jaccard: bool) -> LabelScore:
-    return LabelScore(
-        label=label,
-        dsc=overlap.dice,
-        jaccard=overlap.jaccard if with_jaccard else math.nan,
-        reference_voxels=overlap.n_reference,
-        prediction_voxels=overlap.n_prediction,
-        **boundary,
-    )
+def _values(metrics: Sequence[Metric], pair: MaskPair) -> dict[str, float]:
+    return {metric.key: metric.measure(pair) for metric in metrics if metric.measure is not None}
 
 
-def check_range(labels: Labels) -> None:
-    """Do nothing where all labels are from 0 to 65535.
+def _in_order(policy: ScoringPolicy, values: Mapping[str, float]) -> dict[str, float]:
+    return {metric.key: values[metric.key] for metric in policy.measured}
 
-    Raises:
-        ValueError: with the range found.
-    """
-    if labels.dtype in (np.uint8, np.uint16) or not labels.size:
-        return  # nothing else fits
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high > LARGEST_LABEL:
-        raise ValueError(f"labels from 0 to {LARGEST_LABEL} are wanted, got {low} to {high}")
+
+def _ruler(policy: ScoringPolicy, spacing: tuple[float, ...], *, tolerance: float, metrics: Sequence[Metric]) -> Ruler:
+    """Choose what boundaries are measured with; distances beyond the tolerance cost time, so only if wanted."""
+    whole = any(metric.looks_at == "whole boundary" for metric in metrics)
+    return Ruler(spacing, _boundary_table(policy, spacing), tolerance, up_to=math.inf if whole else tolerance)
 
 
 def _spacing_of(reference: Labels, spacing_mm: Sequence[float] | None) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""What a score is where its formula is silent: empty masks, absent labels, predictions that cannot be used.
+"""Owns what a score is where its formula is silent: empty masks, absent labels, predictions that cannot be used.
 
 There are two. OFFICIAL repeats the challenge's script, oddities included, so that numbers can be compared
 with published ones. HONEST measures what the names of the measures promise. Where they differ:
@@ -14,6 +14,7 @@ case without any label         DSC NaN, NSD 0                      DSC 1, NSD 1:
 NSD where mean DSC <= 0.2      0, not measured (also at NaN)       measured
 boundary of a 2D mask          all of its face                     its contour
 spacing on z, y, x arrays      as stored (x, y, z)                 put in order
+numbers that are no labels     by ``==``: they match none          see `evaluation.labels`
 =============================  ==================================  ==================================
 
 In both, a prediction that is missing, unreadable or of another shape scores the worst of everything; the
@@ -21,9 +22,12 @@ script crashes on these.
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+from evaluation import metrics
+from evaluation.metrics import Metric
 
 Mode = Literal["official", "honest"]
 SpacingOrder = Literal["official", "zyx"]
@@ -31,23 +35,8 @@ MODES: tuple[Mode, ...] = ("official", "honest")
 SPACING_ORDERS: tuple[SpacingOrder, ...] = ("official", "zyx")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scores:
-    """The measures of one label, or their means over a case; NaN where a mode does not give one."""
-
-    dsc: float
-    """Dice similarity coefficient, 0 to 1."""
-    nsd: float
-    """Normalised surface Dice at the tolerance, 0 to 1."""
-    jaccard: float = math.nan
-    """Jaccard index, 0 to 1."""
-    hd_mm: float = math.nan
-    """Hausdorff distance in mm (2D: pixels); inf when one boundary is absent."""
-    hd95_mm: float = math.nan
-    """95th percentile Hausdorff distance, as hd_mm."""
-
-
-WORST = Scores(dsc=0.0, nsd=0.0, jaccard=0.0, hd_mm=math.inf, hd95_mm=math.inf)
+Scores = Mapping[str, float]
+"""A value for each metric's key, of one label or as means over a case."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,13 +52,24 @@ class ScoringPolicy:
     """How a file's x, y, z spacing is put on z, y, x arrays unless the user says otherwise."""
     dsc_gate: float | None
     """NSD is 0 unless the case's mean DSC is above; None measures it always."""
-    case_without_labels: Scores
-    """Of a case in which there is nothing to find and nothing was found."""
+    scores_of_nothing: Scores
+    """Of a case in which there is nothing to find and nothing was found, where it is not the metric's best value."""
 
     @property
-    def all_measures(self) -> bool:
-        """Whether Jaccard and Hausdorff distances are measured too."""
-        return self.mode == "honest"
+    def measured(self) -> tuple[Metric, ...]:
+        """The metrics that this mode reads off masks, in the order of the table's columns."""
+        known = (metric for metric in metrics.METRICS if metric.measure is not None)
+        return tuple(metric for metric in known if metric.official or self.mode == "honest")
+
+    @property
+    def worst(self) -> Scores:
+        """What a case without a usable prediction is worth."""
+        return {metric.key: metric.worst for metric in self.measured}
+
+    @property
+    def nothing_to_find(self) -> Scores:
+        """What a case without any label in either map is worth."""
+        return {m.key: self.scores_of_nothing.get(m.key, m.best) for m in self.measured}
 
     def labels_to_score(self, reference: Collection[int], prediction: Collection[int]) -> list[int]:
         """Give the labels that make up the case's mean, in order, from the labels present in either map."""
@@ -88,7 +88,7 @@ OFFICIAL = ScoringPolicy(
     flat_boundary="face",
     spacing_order="official",
     dsc_gate=0.2,
-    case_without_labels=Scores(dsc=math.nan, nsd=0.0),
+    scores_of_nothing={"dsc": math.nan, "nsd": 0.0},
 )
 
 HONEST = ScoringPolicy(
@@ -97,7 +97,7 @@ HONEST = ScoringPolicy(
     flat_boundary="contour",
     spacing_order="zyx",
     dsc_gate=None,
-    case_without_labels=Scores(dsc=1.0, nsd=1.0, jaccard=1.0, hd_mm=0.0, hd95_mm=0.0),
+    scores_of_nothing={},
 )
 
 

@@ -1,8 +1,10 @@
-"""Scores a folder of predictions against a folder of references: python -m evaluation.score --help.
+"""Owns how a folder of predictions is scored against a folder of references: python -m evaluation.score --help.
 
 The references decide what is scored. A prediction that is missing, unreadable or of another shape scores 0
 and is listed; a prediction without a reference is listed and otherwise ignored.
 """
+
+from __future__ import annotations
 
 import argparse
 import logging
@@ -16,30 +18,15 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from tqdm import tqdm
 
-from evaluation.pair import (
-    TOLERANCE_MM,
-    Labels,
-    LabelScore,
-    check_range,
-    mean_score,
-    score_pair,
-    worst_scores,
-)
-from evaluation.policy import (
-    MODES,
-    SPACING_ORDERS,
-    WORST,
-    Mode,
-    Scores,
-    ScoringPolicy,
-    SpacingOrder,
-    policy_for,
-)
+from evaluation.labels import Labels, read_prediction, read_reference
+from evaluation.pair import LabelScore, mean_score, score_pair, worst_scores
+from evaluation.policy import MODES, SPACING_ORDERS, Mode, Scores, ScoringPolicy, SpacingOrder, policy_for
+from evaluation.surface_dice import TOLERANCE
 from evaluation.tables import write_csv
+from graysam.console import progress, run_command
 from graysam.errors import CaseError, ScoreError
-from graysam.formats.npz import list_folder, read_labels, read_spacing_as_stored
+from graysam.formats.npz import list_folder, read_spacing_as_stored
 from graysam.machine import usable_cores
 
 __all__ = [
@@ -75,7 +62,7 @@ class ScoreOptions:
     mode: Mode = "official"
     spacing_order: SpacingOrder = "official"
     """How x, y, z spacing in a file is put on z, y, x arrays."""
-    tolerance_mm: float = TOLERANCE_MM
+    tolerance_mm: float = TOLERANCE
 
     @property
     def policy(self) -> ScoringPolicy:
@@ -93,7 +80,7 @@ class CaseScore:
     labels: tuple[LabelScore, ...]
     status: Status
     note: str = ""
-    """Why the case was not simply scored."""
+    """Why the case was not simply scored, or what was odd about it."""
 
 
 @dataclass(frozen=True)
@@ -108,21 +95,61 @@ class _Job:
 def main(argv: Sequence[str] | None = None) -> int:
     """Score as the command line says and give the exit status; see the module and --help."""
     options = _parse(argv)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
-    score_options = ScoreOptions(
+    return run_command(lambda: score_to_files(options))
+
+
+def score_to_files(options: argparse.Namespace) -> int:
+    """Score as the options say; the exit status.
+
+    Raises:
+        CaseError, ScoreError: as in `score_to_table`.
+    """
+    return score_to_table(
+        options.segs,
+        options.gts,
+        options.out,
         mode=options.mode,
-        spacing_order=options.spacing_order or policy_for(options.mode).spacing_order,
+        spacing_order=options.spacing_order,
         tolerance_mm=options.tolerance_mm,
+        labels_out=options.labels_out,
+        workers=options.workers,
     )
-    try:
-        scores = score_folder(options.segs, options.gts, options=score_options, workers=options.workers, progress=True)
-        write_csv(options.out, case_rows(scores, score_options.policy))
-        if options.labels_out is not None:
-            write_csv(options.labels_out, label_rows(scores, score_options.policy))
-    except (CaseError, ScoreError) as error:
-        logger.error("%s", error)
-        return 2
-    return _report(scores, options.out)
+
+
+def score_to_table(
+    predictions: Path,
+    references: Path,
+    out: Path,
+    *,
+    mode: Mode,
+    spacing_order: SpacingOrder | None = None,
+    tolerance_mm: float = TOLERANCE,
+    labels_out: Path | None = None,
+    workers: int | None = None,
+) -> int:
+    """Score a folder, write the tables, and log what was found; 1 where a reference could not be scored, else 0.
+
+    Args:
+        predictions: as in `score_folder`.
+        references: as in `score_folder`.
+        out: CSV of cases.
+        mode: official or honest.
+        spacing_order: how x, y, z spacing in a file is put on z, y, x arrays; None takes the mode's own.
+        tolerance_mm: of NSD; pixels in 2D.
+        labels_out: CSV of cases and labels; None writes none.
+        workers: as in `score_folder`.
+
+    Raises:
+        CaseError: a folder cannot be listed.
+        ScoreError: no references, a scoring process was killed, or a table cannot be written.
+    """
+    order = spacing_order or policy_for(mode).spacing_order
+    how = ScoreOptions(mode=mode, spacing_order=order, tolerance_mm=tolerance_mm)
+    scores = score_folder(predictions, references, options=how, workers=workers)
+    write_csv(out, case_rows(scores, how.policy))
+    if labels_out is not None:
+        write_csv(labels_out, label_rows(scores, how.policy))
+    return _report(scores, out)
 
 
 def score_folder(
@@ -131,7 +158,6 @@ def score_folder(
     *,
     options: ScoreOptions,
     workers: int | None = None,
-    progress: bool = False,
 ) -> list[CaseScore]:
     """Score every reference of a folder, in the order of their names.
 
@@ -141,18 +167,17 @@ def score_folder(
         options: how to score.
         workers: cases, or labels of a single case, worked on at once; None takes one per core that this
             process may use.
-        progress: show a bar where standard error is a terminal.
 
     Raises:
         CaseError: a folder cannot be listed.
         ScoreError: no references, or a scoring process was killed.
     """
     jobs = _plan(predictions, references)
-    with tqdm(total=len(jobs), unit="case", disable=None if progress else True) as bar:
-        scores = {}
+    scores = {}
+    with progress(len(jobs), what="score") as shown:
         for score in _run(jobs, options, workers=workers or usable_cores()):
             scores[score.case] = score
-            bar.update()
+            shown.advance(score.case)
     return [scores[case] for case in sorted(scores)]
 
 
@@ -174,21 +199,21 @@ def score_case(
         threads: labels worked on at once.
     """
     try:
-        truth, spacing = _read_reference(reference, options.spacing_order)
+        truth, spacing = _read_truth(reference, options)
     except (CaseError, ScoreError) as error:
-        return _unusable(reference, str(error))
+        return _unusable(reference, str(error), options)
     labels: Labels | None = None
     status: Status = "missing"
     if prediction is not None:
         try:
-            labels, status = _read_checked(prediction, "segs"), "scored"
+            (labels, note), status = read_prediction(prediction, mode=options.mode), "scored"
         except (CaseError, ScoreError) as error:
             status, note = "unreadable", str(error)
     if labels is not None and labels.shape != truth.shape:
         status, note = "misshapen", f"segs has shape {labels.shape}, the reference {truth.shape}"
     if labels is None or status != "scored":
         worst = tuple(worst_scores(truth, mode=options.mode))
-        return CaseScore(case=reference.name, means=WORST, labels=worst, status=status, note=note)
+        return CaseScore(case=reference.name, means=options.policy.worst, labels=worst, status=status, note=note)
     scores = score_pair(
         truth,
         labels,
@@ -198,7 +223,7 @@ def score_case(
         threads=threads,
     )
     means = mean_score(scores, mode=options.mode)
-    return CaseScore(case=reference.name, means=means, labels=tuple(scores), status="scored")
+    return CaseScore(case=reference.name, means=means, labels=tuple(scores), status="scored", note=note)
 
 
 def case_rows(scores: Iterable[CaseScore], policy: ScoringPolicy) -> Iterator[dict[str, str]]:
@@ -220,7 +245,7 @@ def label_rows(scores: Iterable[CaseScore], policy: ScoringPolicy) -> Iterator[d
             yield {
                 "case": score.case,
                 "label": str(label.label),
-                **_measures(label, policy),
+                **_measures(label.measures, policy),
                 "reference_voxels": str(label.reference_voxels),
                 "prediction_voxels": str(label.prediction_voxels),
                 "status": score.status,
@@ -254,7 +279,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--tolerance-mm",
         type=_positive,
-        default=TOLERANCE_MM,
+        default=TOLERANCE,
         help="of NSD; pixels in 2D (default: %(default)s)",
     )
     parser.add_argument("--workers", type=_count, help="cases, or labels of one case, at once (default: cores)")
@@ -314,39 +339,28 @@ def _run(jobs: list[_Job], options: ScoreOptions, *, workers: int) -> Iterator[C
 
 def _score_job(job: _Job, options: ScoreOptions, threads: int) -> CaseScore:
     if job.refused:
-        return _unusable(job.reference, job.note)
+        return _unusable(job.reference, job.note, options)
     return score_case(job.reference, job.prediction, options=options, note=job.note, threads=threads)
 
 
-def _unusable(reference: Path, note: str) -> CaseScore:
-    undefined = Scores(dsc=math.nan, nsd=math.nan)
+def _unusable(reference: Path, note: str, options: ScoreOptions) -> CaseScore:
+    undefined = {metric.key: math.nan for metric in options.policy.measured}
     return CaseScore(case=reference.name, means=undefined, labels=(), status="reference unusable", note=note)
 
 
-def _read_reference(path: Path, order: SpacingOrder) -> tuple[Labels, tuple[float, ...] | None]:
+def _read_truth(path: Path, options: ScoreOptions) -> tuple[Labels, tuple[float, ...] | None]:
     """Give the reference labels, and in 3D the spacing to use on their axes."""
-    labels = _read_checked(path, "gts")
+    labels = read_reference(path, mode=options.mode)
     if labels.ndim == 2:
         return labels, None
     spacing = read_spacing_as_stored(path)
     if spacing is None:
         raise ScoreError(f"{path.name}: a volume is scored in mm and needs 'spacing': x, y, z, positive numbers.")
-    return labels, spacing if order == "official" else spacing[::-1]
-
-
-def _read_checked(path: Path, key: Literal["segs", "gts"]) -> Labels:
-    """Read labels that are few enough to be told apart by 16 bits."""
-    labels = read_labels(path, key)
-    try:
-        check_range(labels)
-    except ValueError as error:
-        raise ScoreError(f"{path.name}: {key!r}: {error}; number the objects from 1.") from error
-    return labels
+    return labels, spacing if options.spacing_order == "official" else spacing[::-1]
 
 
 def _measures(scores: Scores, policy: ScoringPolicy) -> dict[str, str]:
-    names = ("dsc", "nsd", "jaccard", "hd_mm", "hd95_mm") if policy.all_measures else ("dsc", "nsd")
-    return {name: _shown(getattr(scores, name)) for name in names}
+    return {metric.key: _shown(scores[metric.key]) for metric in policy.measured}
 
 
 def _shown(value: float) -> str:
@@ -360,14 +374,16 @@ def _report(scores: Sequence[CaseScore], out: Path) -> int:
             logger.error("%s: not scored: %s", score.case, score.note)
         elif score.status != "scored":
             logger.warning("%s: %s, scores 0: %s", score.case, score.status, score.note)
+        elif score.note:
+            logger.warning("%s: %s; as in the challenge, they match no label", score.case, score.note)
     unusable = sum(score.status == "reference unusable" for score in scores)
     zeros = sum(score.status not in ("scored", "reference unusable") for score in scores)
     logger.info("%d of %d references scored: %s", len(scores) - unusable, len(scores), out)
     if zeros:
         logger.warning("%d of them score 0 for want of a usable prediction", zeros)
-    defined = [score.means for score in scores if not math.isnan(score.means.dsc)]
+    defined = [score.means for score in scores if not math.isnan(score.means["dsc"])]
     if defined:
-        dsc, nsd = (float(np.mean([getattr(mean, name) for mean in defined])) for name in ("dsc", "nsd"))
+        dsc, nsd = (float(np.mean([means[key] for means in defined])) for key in ("dsc", "nsd"))
         logger.info("mean DSC %.4f, mean NSD %.4f over the %d cases that have a DSC", dsc, nsd, len(defined))
     return 1 if unusable else 0
 

@@ -1,4 +1,4 @@
-"""Checks predictions as a challenge takes them, and packs them into the flat zip that CodaBench wants."""
+"""Owns how predictions are checked as a challenge takes them, and packed into the flat zip that CodaBench wants."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from graysam.errors import CaseError, GraySamError
+from graysam.console import run_command
+from graysam.errors import CaseError
 from graysam.files import written_whole
 from graysam.formats.npz import find_cases, read_case, read_label_shape, read_labels
 
@@ -122,26 +123,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--inputs", type=Path, required=True, metavar="DIR", help="the cases: .npz with imgs, boxes")
     parser.add_argument("--out", type=Path, metavar="ZIP", help="zip to write; without, the folder is only checked")
     options = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        check = check_submission(options.segs, options.inputs)
-        for note in check.notes:
-            logger.info("note: %s", note)
-        for problem in check.problems:
-            logger.error("problem: %s", problem)
-        if check.problems:
-            logger.error("%d problems; nothing was written.", len(check.problems))
-            return 1
-        if options.out is not None:
-            write_flat_zip(options.out, check.files)
-            logger.info(
-                "wrote %s: %d predictions, %.1f MiB", options.out, len(check.files), options.out.stat().st_size / 2**20
-            )
-        else:
-            logger.info("all %d predictions are in order.", len(check.files))
-    except (GraySamError, OSError) as error:
-        logger.error("error: %s", error)
-        return 2
+    return run_command(lambda: _check_and_pack(options.segs, options.inputs, options.out))
+
+
+def _check_and_pack(segs: Path, inputs: Path, out: Path | None) -> int:
+    """Check, log what was found, write the zip where one is wanted, and give the exit status."""
+    check = check_submission(segs, inputs)
+    for note in check.notes:
+        logger.info("note: %s", note)
+    for problem in check.problems:
+        logger.error("problem: %s", problem)
+    if check.problems:
+        logger.error("%d problems; nothing was written.", len(check.problems))
+        return 1
+    if out is None:
+        logger.info("all %d predictions are in order.", len(check.files))
+        return 0
+    write_flat_zip(out, check.files)
+    logger.info("wrote %s: %d predictions, %.1f MiB", out, len(check.files), out.stat().st_size / 2**20)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Agreement of two boundaries: normalised surface Dice and Hausdorff distances.
+"""Owns how two boundaries are compared: normalised surface Dice with its tolerance, and Hausdorff distances.
 
 After Nikolov et al., "Deep learning to achieve clinically applicable segmentation of head and neck anatomy"
 (2018): every lattice corner that the boundary passes is an element, weighed by its length or area
@@ -17,6 +17,7 @@ from scipy.spatial import cKDTree
 
 from evaluation.surfels import CornerTable, contour_table, corner_codes
 
+TOLERANCE = 2.0  # of the normalised surface Dice: the challenge's 2 mm, 2 pixels in 2D; stands here alone
 _MARGIN = 3  # lattice steps in which an element looks around itself before the tree is asked
 
 
@@ -42,7 +43,7 @@ class SurfaceDistances:
     prediction_to_reference: NDArray[np.float64]
 
 
-def contour_nsd(reference: NDArray[np.bool_], prediction: NDArray[np.bool_], tolerance_px: float = 2.0) -> float:
+def contour_nsd(reference: NDArray[np.bool_], prediction: NDArray[np.bool_], tolerance_px: float = TOLERANCE) -> float:
     """Give the share of the two contours that lies within a tolerance of the other one, in [0, 1].
 
     One empty mask gives 0, two give NaN.

@@ -1,4 +1,4 @@
-"""How much boundary passes each lattice corner: contour lengths in 2D, surface areas in 3D.
+"""Owns how much boundary passes each lattice corner: contour lengths in 2D, surface areas in 3D.
 
 Pixels (voxels) are points of a grid. Around each *corner* of the lattice between them stand 2 x 2 pixels
 (2 x 2 x 2 voxels), and which of them are foreground is the corner's code: bit k of the code is set when the

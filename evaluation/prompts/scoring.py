@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +25,6 @@ Masks = list[NDArray[np.bool_]]
 Answer = Callable[[NDArray[np.uint8], Sequence[Box]], Masks]
 Means = dict[str, tuple[float, float]]
 """A modality, or "mean", to DSC and NSD."""
-
-TOLERANCE_PX: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ def score_prompts(prompts: Sequence[ValidationPrompt], answer: Answer, kind: Box
     for prompt in prompts:
         answered = answer(prompt.image, [prompt.boxes[kind]])[0]
         dsc = dice(prompt.mask, answered)
-        nsd = contour_nsd(prompt.mask, answered, tolerance_px=TOLERANCE_PX)
+        nsd = contour_nsd(prompt.mask, answered)
         scores.append(PromptScore(prompt.entry.modality, prompt.entry.dataset, dsc, nsd))
     return scores
 

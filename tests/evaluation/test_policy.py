@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from evaluation.policy import HONEST, OFFICIAL, WORST, policy_for
+from evaluation.policy import HONEST, OFFICIAL, policy_for
 
 
 def test_a_policy_is_found_by_its_mode():
@@ -38,11 +38,11 @@ def test_honest_nsd_is_always_measured():
 
 
 def test_a_case_with_nothing_to_find_and_nothing_found_is_undefined_officially_and_perfect_honestly():
-    assert math.isnan(OFFICIAL.case_without_labels.dsc)
-    assert OFFICIAL.case_without_labels.nsd == 0.0
-    perfect = HONEST.case_without_labels
-    assert (perfect.dsc, perfect.nsd, perfect.jaccard, perfect.hd_mm, perfect.hd95_mm) == (1, 1, 1, 0, 0)
+    assert math.isnan(OFFICIAL.nothing_to_find["dsc"])
+    assert OFFICIAL.nothing_to_find["nsd"] == 0.0
+    assert HONEST.nothing_to_find == {"dsc": 1, "nsd": 1, "jaccard": 1, "hd_mm": 0, "hd95_mm": 0}
 
 
-def test_no_usable_prediction_is_the_worst_of_everything():
-    assert (WORST.dsc, WORST.nsd, WORST.jaccard, WORST.hd_mm, WORST.hd95_mm) == (0, 0, 0, math.inf, math.inf)
+def test_no_usable_prediction_is_the_worst_of_everything_that_the_mode_measures():
+    assert HONEST.worst == {"dsc": 0, "nsd": 0, "jaccard": 0, "hd_mm": math.inf, "hd95_mm": math.inf}
+    assert OFFICIAL.worst == {"dsc": 0, "nsd": 0}

@@ -13,23 +13,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from evaluation import rank
-from evaluation.ranking import (
-    DSC,
-    NSD,
+from evaluation.metrics import DSC, NSD
+from evaluation.rank import command
+from evaluation.rank.examples import pick_cases
+from evaluation.rank.page import PageText, render_report
+from evaluation.rank.read import TeamScores, build_table, read_runtimes, read_scores, read_team
+from evaluation.rank.statistics import (
     Ranking,
-    TeamScores,
-    as_document,
-    build_table,
     case_weights,
     holm,
     mean_by_modality,
     rank_cases,
     rank_teams,
-    read_runtimes,
-    read_scores,
     signed_rank_p,
 )
+from evaluation.rank.write import as_document, leaderboard_rows, remarks
 from graysam.boxes import Box
 from graysam.errors import ScoreError
 from graysam.formats.npz import write_case, write_labels, write_reference
@@ -88,11 +86,18 @@ def competitions(draw):
 @given(competitions())
 def test_the_ranks_of_a_case_always_add_up_and_stay_between_first_and_last(competition):
     cases, teams = competition
-    ranks = rank_cases(build_table(teams, cases=cases))
+    table = build_table(teams, cases=cases)
+    ranks = rank_cases(table)
     count = len(teams)
-    assert np.allclose(ranks.sum(axis=0), count * (count + 1) / 2)
-    assert ranks.min() >= 1
-    assert ranks.max() <= count
+    assert (np.isnan(ranks).all(axis=1) | ~np.isnan(ranks).any(axis=1)).all()  # ranked on all cases or on none
+    for metric in range(len(table.metrics)):
+        present = ranks[~np.isnan(ranks[:, 0, metric]), :, metric]
+        assert len(present) in (0, table.takes_part[:, metric].sum())
+        if len(present):
+            # Whoever takes part: the mean rank is that of all places, and nobody is better than 1 or worse than n.
+            assert np.allclose(present.mean(axis=0), (count + 1) / 2)
+            assert present.min() >= 1
+            assert present.max() <= count
 
 
 @settings(max_examples=30, deadline=None)
@@ -120,7 +125,8 @@ def test_a_machine_that_is_slower_for_all_changes_no_rank(competition, factor):
         )
         for t in teams
     ]
-    assert (rank_cases(build_table(teams, cases=cases)) == rank_cases(build_table(slower, cases=cases))).all()
+    as_fast, slow = (rank_cases(build_table(each, cases=cases)) for each in (teams, slower))
+    assert np.array_equal(as_fast, slow, equal_nan=True)
 
 
 def test_two_teams_without_a_value_share_the_last_ranks():
@@ -147,7 +153,7 @@ def test_missing_values_count_as_worst_in_the_means_and_are_counted():
     row = row_of(rank_teams(build_table(three_teams()), resamples=0), "C")
     assert row.metrics["dsc"].mean == pytest.approx(((0.7 + 0.0) / 2 + 0.4) / 2)
     assert row.metrics["seconds"].mean == pytest.approx(((3 + 3600) / 2 + 3) / 2)
-    assert row.missing == 1
+    assert (row.missing_predictions, row.missing_runtimes) == (("CT_2",), ("CT_2",))
 
 
 def test_teams_with_equal_ranks_share_a_place_and_the_next_place_is_left_free():
@@ -280,6 +286,16 @@ def test_scores_are_read_with_or_without_the_suffix_and_an_empty_field_is_nan(tm
     assert scores["b"] == {"dsc": 1.0, "nsd": 0.0}
 
 
+def test_a_case_without_a_usable_prediction_is_missing_and_not_a_score_of_zero(tmp_path):
+    text = "case,dsc,nsd,status\na,0.0,0.0,scored\nb,0.0,0.0,missing\nc,0.0,0.0,misshapen\n"
+    scores = read_team("A", write_csv(tmp_path / "s.csv", text), None)
+    assert scores.values == {"a": {"dsc": 0.0, "nsd": 0.0}, "b": {}, "c": {}}
+    table = build_table([scores, team("B", a=(0, 0), b=(0, 0))])
+    assert table.missing("A", measured=True) == ("b", "c")
+    assert rank_cases(table)[:, :, 0].tolist() == [[1.5, 2.0, 1.5], [1.5, 1.0, 1.5]]  # nobody has c: it still counts
+    assert table.undefined_cases == ()
+
+
 def test_runtimes_are_read_from_our_column_and_from_the_official_one(tmp_path):
     ours = read_runtimes(write_csv(tmp_path / "a.csv", "case,seconds,peak_memory_mib,status\na,1.5,2,ok\n"))
     theirs = read_runtimes(write_csv(tmp_path / "b.csv", "case,time\na.npz,1.5\n"))
@@ -312,7 +328,81 @@ def test_the_document_is_json_without_nan(tmp_path):
 def test_worst_and_best_cases_do_not_overlap():
     scores = team("A", CT_1=(0.3, 0), CT_2=(0.1, 0), CT_3=(0.2, 0))
     ranking = rank_teams(build_table([scores], metrics=[DSC, NSD]), resamples=0)
-    assert rank.pick_cases(ranking, "A", 2) == [("CT_2", "worst"), ("CT_3", "worst"), ("CT_1", "best")]
+    assert pick_cases(ranking, "A", 2) == [("CT_2", "worst"), ("CT_3", "worst"), ("CT_1", "best")]
+
+
+def teams_of_which_one_has_no_runtimes() -> list[TeamScores]:
+    """A is best but brought no runtimes; B is the faster of the other two; C is without its runtime of CT_2."""
+    return [
+        team("A", CT_1=(0.9, 0.9), CT_2=(0.9, 0.9)),
+        team("B", CT_1=(0.8, 0.8, 1), CT_2=(0.8, 0.8, 1)),
+        team("C", CT_1=(0.7, 0.7, 2), CT_2=(0.7, 0.7)),
+    ]
+
+
+def test_a_team_without_runtimes_is_ranked_over_the_other_metrics():
+    ranking = rank_teams(build_table(teams_of_which_one_has_no_runtimes()), resamples=20)
+    a, b, c = (row_of(ranking, name) for name in "ABC")
+    assert a.mean_rank.mean == 1.0  # first in DSC and NSD; an hour's runtime is not held against it
+    # Of three teams two are ranked by runtime: they get 1 and 3. B: 2, 2, 1; C: 3, 3, 3.
+    assert (b.mean_rank.mean, c.mean_rank.mean) == (pytest.approx(5 / 3), 3.0)
+    assert "seconds" not in a.metrics
+    assert "seconds" not in a.metric_ranks
+    assert b.metric_ranks["seconds"] == 1.0
+    pairs = [{test.better, test.worse} for test in ranking.tests if test.metric == "seconds"]
+    assert pairs == [{"B", "C"}]
+
+
+def test_a_missing_runtime_is_not_a_missing_prediction_and_no_runtimes_are_neither():
+    rows = {row.team: row for row in rank_teams(build_table(teams_of_which_one_has_no_runtimes()), resamples=0).rows}
+    assert {name: (row.missing_predictions, row.missing_runtimes) for name, row in rows.items()} == {
+        "A": ((), ()),
+        "B": ((), ()),
+        "C": ((), ("CT_2",)),
+    }
+    assert rows["C"].metrics["seconds"].mean == (2 + 3600) / 2
+
+
+def test_it_is_said_who_is_ranked_without_runtimes_and_which_are_missing():
+    ranking = rank_teams(build_table(teams_of_which_one_has_no_runtimes()), resamples=0)
+    assert remarks(ranking) == [
+        "A brought no table of runtimes and is ranked over DSC and NSD alone.",
+        "C: no runtime for 1 of 2 cases, which rank last: CT_2.",
+    ]
+    page = render_report(ranking, text=PageText(title="t", scoring="official", remarks=tuple(remarks(ranking))))
+    assert "A brought no table of runtimes" in page
+    assert "not ranked by it" in page
+    assert "spread over the places of all teams" in page
+    assert "0<small>1 runtime</small>" in page  # in the column of what is missing
+    document = json.loads(json.dumps(as_document(ranking), allow_nan=False))
+    assert document["missing"]["C"] == {"predictions": [], "runtimes": ["CT_2"]}
+    by_team = {row["team"]: row for row in leaderboard_rows(ranking)}
+    assert [by_team[name]["missing_runtimes"] for name in "ABC"] == ["", 0, 1]
+
+
+def test_many_missing_cases_are_named_up_to_twenty():
+    some = {f"CT_{i:02}": (0.5, 0.5) for i in range(30)}
+    ranking = rank_teams(build_table([team("A", **some), team("B", CT_00=(0.4, 0.4))]), resamples=0)
+    [said] = remarks(ranking)
+    assert said.startswith("B: no usable prediction for 29 of 30 cases, which rank last: CT_01, CT_02,")
+    assert said.endswith("CT_20 and 9 more (all in leaderboard.json).")
+
+
+def test_runtimes_of_one_team_alone_decide_nothing():
+    ranking = rank_teams(build_table([team("A", CT_1=(0.5, 0.5, 9)), team("B", CT_1=(0.5, 0.5))]), resamples=0)
+    assert [(row.team, row.place) for row in ranking.rows] == [("A", 1), ("B", 1)]
+    assert remarks(ranking)[0].startswith("Only A brought runtimes")
+    assert row_of(ranking, "A").metrics["seconds"].mean == 9.0
+    alone = rank_teams(build_table([team("A", CT_1=(0.5, 0.5, 9))]), resamples=0)
+    assert row_of(alone, "A").mean_rank.mean == 1.0
+    assert remarks(alone) == []
+
+
+def test_a_table_of_runtimes_for_other_cases_is_an_error_and_not_a_team_without_runtimes(tmp_path):
+    scores = write_csv(tmp_path / "s.csv", "case,dsc,nsd\n2DBox_CT_1.npz,0.5,0.5\n")
+    runtime = write_csv(tmp_path / "r.csv", "case,seconds\nanother,3\n")
+    with pytest.raises(ScoreError, match=r"A: .*r\.csv has no runtime of any case that counts; it names another"):
+        read_team("A", scores, runtime)
 
 
 def write_competition(folder: Path) -> list[str]:
@@ -337,13 +427,17 @@ def write_competition(folder: Path) -> list[str]:
 
 
 def test_the_command_scores_a_folder_ranks_it_against_a_csv_and_writes_four_files(tmp_path):
-    assert rank.main(write_competition(tmp_path)) == 0
+    assert command.main(write_competition(tmp_path)) == 0
     with (tmp_path / "out/leaderboard.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    # DSC and NSD: each team wins one case. Runtime: "folder" has none and is last on both.
-    assert [(row["team"], row["place"]) for row in rows] == [("table", "1"), ("folder", "2")]
-    assert float(rows[0]["mean_rank"]) == pytest.approx((1.5 + 1.5 + 1) / 3, abs=1e-4)
-    assert float(rows[1]["dsc"]) == 0.5  # 1.0 on the case that is there, 0 on the missing one
+    # DSC and NSD: each team wins one case. Runtime: only "table" has one, so that it decides nothing.
+    assert [(row["team"], row["place"]) for row in rows] == [("folder", "1"), ("table", "1")]
+    assert float(rows[0]["mean_rank"]) == float(rows[1]["mean_rank"]) == 1.5
+    assert float(rows[0]["dsc"]) == 0.5  # 1.0 on the case that is there, 0 on the missing one
+    assert [(row["seconds"], row["missing_predictions"], row["missing_runtimes"]) for row in rows] == [
+        ("", "1", ""),
+        ("3.0", "0", "0"),
+    ]
     document = json.loads((tmp_path / "out/leaderboard.json").read_text())
     assert any("table: 1 cases without a reference are ignored (old)" in note for note in document["notes"])
     page = (tmp_path / "out/leaderboard.html").read_text()
@@ -357,14 +451,16 @@ def test_the_command_scores_a_folder_ranks_it_against_a_csv_and_writes_four_file
     [
         (["--runtime", "stranger=x.csv"], "--runtime names stranger"),
         (["--team", "table=again.csv"], "a name stands twice"),
+        (["--team", "nowhere=none.csv"], "none.csv: cannot be read as CSV"),
     ],
 )
 def test_the_command_refuses_names_that_do_not_fit(tmp_path, caplog, extra, message):
-    assert rank.main([*write_competition(tmp_path), *extra]) == 2
+    assert command.main([*write_competition(tmp_path), *extra]) == 2
     assert message in caplog.text
+    assert [record.getMessage()[:7] for record in caplog.records if record.levelname == "ERROR"] == ["error: "]
 
 
 def test_a_team_without_name_is_refused_by_the_parser(tmp_path, capsys):
     with pytest.raises(SystemExit):
-        rank.main(["--team", "scores.csv", "--out", str(tmp_path)])
+        command.main(["--team", "scores.csv", "--out", str(tmp_path)])
     assert "wanted NAME=PATH" in capsys.readouterr().err

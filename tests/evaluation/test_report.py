@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from evaluation.overlay import draw_panels, fullest_slice
-from evaluation.ranking import TeamScores, build_table, rank_teams
-from evaluation.report import Example, PageText, render_report
+from evaluation.rank.examples import Example
+from evaluation.rank.page import PageText, render_report
+from evaluation.rank.read import TeamScores, build_table
+from evaluation.rank.statistics import rank_teams
 
 HOSTILE = '<script>alert("x")</script> & Söhne'
 

@@ -116,9 +116,13 @@ def test_an_unreadable_prediction_scores_zero_and_says_why(folders, tmp_path, co
     assert rows[0]["note"]
 
 
-def test_a_prediction_with_absurd_label_numbers_is_unreadable(folders, tmp_path):
+def test_numbers_that_are_no_labels_are_said_officially_and_refused_honestly(folders, tmp_path, caplog):
     np.savez_compressed(folders[1] / "2DBox_US_1.npz", segs=LEFT.astype(np.int64) * 2**40)
-    assert run(folders, tmp_path)[1][0]["status"] == "unreadable"
+    official = run(folders, tmp_path)[1][0]
+    assert (official["dsc"], official["status"]) == ("0.0", "scored")
+    assert official["note"] == "segs holds 36 numbers that are no labels (first: 1.09951e+12)"
+    assert "they match no label" in caplog.text
+    assert run(folders, tmp_path, "--mode", "honest")[1][0]["status"] == "unreadable"
 
 
 def test_a_prediction_that_is_a_link_out_of_its_folder_is_not_followed(folders, tmp_path):
@@ -213,8 +217,8 @@ def test_several_workers_give_the_same_table_as_one(tmp_path):
         for p in sorted(make_pairs()[::9], key=lambda pair: pair.name)
     ]
     for row, mean in zip(read(tmp_path / "1.csv"), expected, strict=True):
-        assert float(row["dsc"] or math.nan) == pytest.approx(mean.dsc, abs=5.1e-5, nan_ok=True)
-        assert float(row["nsd"]) == pytest.approx(mean.nsd, abs=5.1e-5)
+        assert float(row["dsc"] or math.nan) == pytest.approx(mean["dsc"], abs=5.1e-5, nan_ok=True)
+        assert float(row["nsd"]) == pytest.approx(mean["nsd"], abs=5.1e-5)
 
 
 def test_the_command_of_the_readme_runs(folders, tmp_path):

@@ -1,35 +1,26 @@
-"""The leaderboard as one command: what any number of teams brought in; CSV, JSON and HTML out.
-
-The arithmetic is in ``ranking.py``, the page in ``report.py``.
-"""
+"""Owns the leaderboard's command: what any number of teams brought in; CSV, JSON and HTML out."""
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation import score
-from evaluation.overlay import draw_panels
-from evaluation.ranking import (
-    Ranking,
-    TeamScores,
-    as_document,
-    build_table,
-    case_rows,
-    leaderboard_rows,
-    rank_teams,
-    read_runtimes,
-    read_scores,
-)
-from evaluation.report import Example, PageText, render_report
-from graysam.errors import CaseError, GraySamError, ScoreError
-from graysam.formats.npz import find_cases, read_case, read_labels
+from evaluation.policy import MODES
+from evaluation.rank.examples import Example, draw_examples
+from evaluation.rank.page import PageText, render_report
+from evaluation.rank.read import build_table, read_team
+from evaluation.rank.statistics import Ranking, rank_teams
+from evaluation.rank.write import as_document, case_rows, leaderboard_rows, remarks
+from evaluation.score import score_to_table
+from evaluation.tables import write_csv
+from graysam.console import run_command
+from graysam.errors import ScoreError
+from graysam.files import written_whole
+from graysam.formats.npz import find_cases
 
 logger = logging.getLogger(__name__)
 
@@ -45,13 +36,12 @@ writes leaderboard/leaderboard.csv, cases.csv, leaderboard.json and leaderboard.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0 when the leaderboard was written, 2 when the input cannot be used."""
     options = _parse(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
+
+    def body() -> int:
         rank_to_folder(options)
-    except GraySamError as error:
-        logger.error("error: %s", error)
-        return 2
-    return 0
+        return 0
+
+    return run_command(body)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -73,7 +63,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--runtime",
         metavar="NAME=CSV",
         **pair,
-        help="a CSV of evaluation.runtime (columns case, seconds); a team without one is last in runtime",
+        help="a CSV of evaluation.runtime (columns case, seconds); a team without one is ranked over the other metrics",
     )
     parser.add_argument(
         "--segs",
@@ -93,7 +83,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the leaderboard's files")
     parser.add_argument(
         "--mode",
-        choices=("official", "honest"),
+        choices=MODES,
         default="official",
         help="how folders are scored, and what the page says of the scores (default: %(default)s)",
     )
@@ -147,7 +137,6 @@ def rank_to_folder(options: argparse.Namespace) -> Ranking:
     for flag, named in (("--runtime", runtimes), ("--segs", predictions)):
         if strangers := sorted(set(named) - set(sources)):
             raise ScoreError(f"{flag} names {', '.join(strangers)}, which no --team does.")
-    options.out.mkdir(parents=True, exist_ok=True)
     cases = [path.name.removesuffix(".npz") for path in find_cases(options.gts)] if options.gts else None
     notes: list[str] = []
     teams = []
@@ -155,22 +144,14 @@ def rank_to_folder(options: argparse.Namespace) -> Ranking:
         if source.is_dir():
             predictions.setdefault(name, source)
             source = _score_folder(name, source, options)
-        team = _read_team(name, source, runtimes.get(name))
+        team = read_team(name, source, runtimes.get(name), cases=cases)
         if cases is not None and (extra := sorted(set(team.values) - set(cases))):
             notes.append(f"{name}: {len(extra)} cases without a reference are ignored ({', '.join(extra[:5])}).")
-        if runtimes and name not in runtimes:
-            notes.append(f"{name} brought no runtimes and is last in that metric.")
         teams.append(team)
     ranking = rank_teams(
         build_table(teams, cases=cases), weighting=options.weighting, resamples=options.resamples,
         confidence=options.confidence, seed=options.seed,
     )  # fmt: skip
-    for row in ranking.rows:
-        if row.missing and (not runtimes or row.team in runtimes):
-            notes.append(
-                f"{row.team}: without a value for at least one metric: {row.missing} of "
-                f"{len(ranking.table.cases)} cases."
-            )
     _write(ranking, options, predictions=predictions, notes=notes)
     return ranking
 
@@ -190,30 +171,21 @@ def _score_folder(name: str, folder: Path, options: argparse.Namespace) -> Path:
     # The name is the user's and may hold anything; the file's name only has to be unlike the other teams'.
     position = [team for team, _ in options.team].index(name) + 1
     target = Path(options.out) / "scores" / f"team-{position}.csv"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
     logger.info("%s: scoring %s (%s)", name, folder, options.mode)
-    score.main(["--segs", str(folder), "--gts", str(options.gts), "--out", str(target), "--mode", options.mode])
-    if not target.is_file():
-        raise ScoreError(f"{name}: {folder} could not be scored; see the messages above.")
+    score_to_table(folder, options.gts, target, mode=options.mode)
     return target
-
-
-def _read_team(name: str, scores: Path, runtime: Path | None) -> TeamScores:
-    """Join a team's scores and runtimes by case."""
-    values: dict[str, dict[str, float]] = {case: dict(row) for case, row in read_scores(scores).items()}
-    for case, row in (read_runtimes(runtime) if runtime else {}).items():
-        values.setdefault(case, {}).update(row)
-    return TeamScores(name=name, values=values)
 
 
 def _write(ranking: Ranking, options: argparse.Namespace, *, predictions: Mapping[str, Path], notes: list[str]) -> None:
     """Write leaderboard.csv, cases.csv, leaderboard.json and leaderboard.html."""
     out: Path = options.out
-    write_rows(out / "leaderboard.csv", leaderboard_rows(ranking))
-    write_rows(out / "cases.csv", case_rows(ranking))
-    document = {"title": options.title, "scoring": options.mode, "notes": notes, **as_document(ranking)}
-    (out / "leaderboard.json").write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_csv(out / "leaderboard.csv", leaderboard_rows(ranking))
+    write_csv(out / "cases.csv", case_rows(ranking))
+    said = remarks(ranking)
+    for sentence in said:
+        logger.warning("%s", sentence)
+    document = {"title": options.title, "scoring": options.mode, "notes": [*said, *notes], **as_document(ranking)}
+    _write_text(out / "leaderboard.json", json.dumps(document, indent=1, allow_nan=False) + "\n")
     examples: list[Example] = []
     if options.gts and options.inputs and predictions and options.examples:
         examples = draw_examples(
@@ -222,58 +194,15 @@ def _write(ranking: Ranking, options: argparse.Namespace, *, predictions: Mappin
             references=options.gts,
             predictions=predictions,
             count=options.examples,
+            mode=options.mode,
         )
-    text = PageText(title=options.title, scoring=options.mode, notes=tuple(notes))
-    (out / "leaderboard.html").write_text(render_report(ranking, text=text, examples=examples), encoding="utf-8")
+    text = PageText(title=options.title, scoring=options.mode, remarks=tuple(said), notes=tuple(notes))
+    _write_text(out / "leaderboard.html", render_report(ranking, text=text, examples=examples))
     for row in ranking.rows:
         logger.info("%3d  %-20s mean rank %.3f", row.place, row.team, row.mean_rank.mean)
     logger.info("wrote %s", out / "leaderboard.html")
 
 
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write dicts of equal keys as CSV with a header."""
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def draw_examples(
-    ranking: Ranking, *, inputs: Path, references: Path, predictions: Mapping[str, Path], count: int
-) -> list[Example]:
-    """Draw the worst and the best cases by DSC of every team that has a folder of predictions.
-
-    A case is not shown as both. One whose image or reference cannot be read is passed over with a warning.
-    """
-    examples = []
-    for team in ranking.table.teams:
-        if team not in predictions:
-            continue
-        for case, kind in pick_cases(ranking, team, count):
-            try:
-                image = read_case(inputs / f"{case}.npz", need_boxes=False).image
-                reference = read_labels(references / f"{case}.npz", "gts")
-            except CaseError as error:
-                logger.warning("no picture of %s: %s", case, error)
-                continue
-            try:
-                prediction = read_labels(predictions[team] / f"{case}.npz", "segs")
-            except CaseError:
-                prediction = None
-            examples.append(Example(team=team, case=case, kind=kind, panels=draw_panels(image, reference, prediction)))
-    return examples
-
-
-def pick_cases(ranking: Ranking, team: str, count: int) -> list[tuple[str, str]]:
-    """Give (case, "worst") and (case, "best") of a team, the most extreme DSC first; ties by name."""
-    table = ranking.table
-    column = [metric.key for metric in table.metrics].index("dsc")
-    scores = table.filled()[table.teams.index(team), :, column]
-    order = sorted(range(len(table.cases)), key=lambda index: (scores[index], table.cases[index]))
-    worst = order[:count]
-    best = [index for index in reversed(order) if index not in worst][:count]
-    return [(table.cases[i], "worst") for i in worst] + [(table.cases[i], "best") for i in best]
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _write_text(path: Path, text: str) -> None:
+    with written_whole(path, ScoreError) as temporary:
+        temporary.write_text(text, encoding="utf-8")
