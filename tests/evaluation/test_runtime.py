@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from evaluation import runtime
-from evaluation.ranking import read_runtimes
+from evaluation.rank.read import read_runtimes
 from graysam.boxes import Box
 from graysam.formats.npz import write_case
 
