@@ -1,7 +1,7 @@
 """Write the model card beside the weights, from the recorded figures and the data sets' own descriptions.
 
     python -m benchmarks.model_card --weights weights/graysam --validation benchmarks/results/validation.json \
-        --store all.store --data ../shared/data --training weights/graysam/training.json --out weights
+        --store all.store --data data --training weights/graysam/training.json --out weights
 
 makes MODEL_CARD.md and failures.png. The picture shows the worst answer of each modality as outlines alone: patients'
 images are nobody's to publish here.
@@ -25,7 +25,16 @@ from numpy.typing import NDArray
 from benchmarks.recorded import read_figures
 from benchmarks.validate import slice_table, volume_table
 from evaluation.dice import dice
-from evaluation.prompts import Answer, ValidationPrompt, engine_answer, validation_prompts
+from evaluation.prompts import (
+    BOX_KIND_MEANINGS,
+    BOX_KIND_TITLES,
+    BOX_KINDS,
+    Answer,
+    ValidationPrompt,
+    engine_answer,
+    validation_prompts,
+)
+from evaluation.tables import markdown_table
 from graysam.api import Segmenter
 from graysam.store import PackedStore, open_store
 
@@ -48,20 +57,27 @@ in `{name}/checksums.sha256`; what int8 was calibrated with is in `{name}/calibr
 
 {training}
 
+{runs}
+
+{notes}
+
+The commands, with the source data in the folder `data`:
+
 ```sh
 {commands}
 ```
 
 ## How good it is
 
-Validation split of the data below, {prompts} objects, {engine} {precision}, slices at 256 pixels on the longest side;
-DSC / contour NSD (2 px) in %. "tight": the box of the reference. "off both ways": each side off by up to 5 px (a draw
-that leaves less than half a side is drawn again). "off outwards": each side off by 0 to 5 px outwards. "<": below the
-ellipse in the box, which needs no model.
+{prompts} objects of the validation split of the data below, {engine} {precision}, slices at 256 pixels on the longest
+side; DSC / contour NSD (2 px) in %.
+
+{kinds}
+- "<": below the ellipse in the box, which needs no model.
 
 {slices}
 
-Whole volumes, one tight box of the middle slice for each object, followed through the slices; mean DSC:
+Whole volumes, with the tight box of each object's middle slice, and propagation to the others; mean DSC:
 
 {volumes}
 
@@ -78,7 +94,7 @@ The worst tight prompt of each modality above: reference green, answer red, box 
 not ours to publish. Known weaknesses, in the order in which they cost most:
 
 - objects that are not blobs: rings (myocardium, bladder wall), bowel and vessels in several pieces within one box;
-- volumes whose object can hardly be seen (sarcoma in CT, whose outline comes from another scan): the walk drifts;
+- volumes whose object can hardly be seen (sarcoma in CT, whose outline comes from another scan): the mask drifts from slice to slice;
 - boxes off by many pixels round objects of few pixels (fluid in OCT, small lesions);
 - PET, where the reference was drawn on other images and follows the uptake only roughly.
 
@@ -98,7 +114,7 @@ class CardFacts:
     Attributes:
         spec: the model's spec.json.
         validation: what `benchmarks.validate --out` wrote.
-        training: what the run was: "text" and "commands".
+        training: how the weights were made: "text", "runs" (rows with the same keys), "notes" and "commands".
         parameters: number of trained numbers.
     """
 
@@ -114,10 +130,13 @@ def write_card(facts: CardFacts, store: PackedStore, data: Path) -> str:
         **{key: facts.spec[key] for key in ("name", "encoder", "decoder", "canvas", "channels")},
         parameters=facts.parameters / 1e6,
         training=facts.training["text"],
+        runs=runs_table(facts.training["runs"]),
+        notes="\n".join(f"- {note}" for note in facts.training["notes"]),
         commands="\n".join(facts.training["commands"]),
         prompts=facts.validation["prompts"],
         engine=facts.validation["engine"],
         precision=facts.validation["precision"],
+        kinds=kinds_list(facts.validation["slices"]),
         slices=slice_table(facts.validation["slices"]),
         volumes=volume_table(facts.validation["volumes"]),
         cases=len({(entry.dataset, entry.case) for entry in store.entries}),
@@ -125,6 +144,18 @@ def write_card(facts: CardFacts, store: PackedStore, data: Path) -> str:
         objects=sum(len(entry.objects) for entry in store.entries),
         data=data_table(store, data),
     )
+
+
+def runs_table(runs: Sequence[Mapping[str, str]]) -> str:
+    """List the training runs; the keys of the first one are the columns."""
+    return markdown_table(list(runs[0]), [list(run.values()) for run in runs])
+
+
+def kinds_list(slices: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say what the kinds of boxes are for which there are figures."""
+    measured = next(iter(slices.values()))
+    kinds = [kind for kind in BOX_KINDS if kind in measured]
+    return "\n".join(f'- "{BOX_KIND_TITLES[kind]}": {BOX_KIND_MEANINGS[kind]}' for kind in kinds)
 
 
 def data_table(store: PackedStore, data: Path) -> str:
@@ -182,7 +213,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--validation", type=Path, required=True, help="JSON of benchmarks.validate with --store and --volumes"
     )
-    parser.add_argument("--training", type=Path, required=True, help='JSON with "text" and "commands" about the run')
+    parser.add_argument("--training", type=Path, required=True, help='JSON with "text", "runs", "notes" and "commands"')
     parser.add_argument("--store", type=Path, required=True, help="packed store that it was trained on")
     parser.add_argument("--data", type=Path, required=True, help="source data, for the licences")
     parser.add_argument("--out", type=Path, required=True, help="folder of MODEL_CARD.md and failures.png")

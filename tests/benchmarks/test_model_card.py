@@ -1,10 +1,14 @@
 """The model card: its tables by hand, and a picture that shows outlines and no image."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 
-from benchmarks.model_card import PAPER, CardFacts, data_table, draw_failures, write_card
+from benchmarks.model_card import PAPER, CardFacts, data_table, draw_failures, runs_table, write_card
+from benchmarks.recorded import read_figures
+from benchmarks.validate import slice_table, volume_table
 from evaluation.prompts import ValidationPrompt
 from graysam.boxes import Box
 from graysam.store import StoreEntry, StoreWriter, encode_image, encode_runs, open_store
@@ -43,7 +47,12 @@ def test_the_card_holds_figures_data_and_the_warning(tmp_path):
     facts = CardFacts(
         spec={"name": "x", "encoder": "conv", "decoder": "box_frame", "canvas": 64, "channels": "plain"},
         validation={"slices": SLICES, "volumes": VOLUMES, "prompts": 7, "engine": "openvino", "precision": "int8"},
-        training={"text": "Two minutes.", "commands": ["python -m train.run"]},
+        training={
+            "text": "Two minutes.",
+            "runs": [{"run": "a", "minutes": "2"}],
+            "notes": ["One note."],
+            "commands": ["python -m train.run"],
+        },
         parameters=1_500_000,
     )
     card = write_card(facts, small_store(tmp_path), tmp_path)
@@ -53,9 +62,25 @@ def test_the_card_holds_figures_data_and_the_warning(tmp_path):
         "7 objects",
         "3 cases",
         "Two minutes.",
+        "| run | minutes |",
+        "| a | 2 |",
+        "- One note.",
+        '- "tight": the box of the reference',
         "| CT/drawn | 2 | 1 | 0 | CC0 |",
     ):
         assert text in card
+
+
+def test_the_card_beside_the_weights_shows_the_recorded_runs_and_figures():
+    root = Path(__file__).resolve().parents[2]
+    card = (root / "weights" / "MODEL_CARD.md").read_text()
+    training = json.loads((root / "weights" / "graysam" / "training.json").read_text())
+    figures = read_figures(root / "benchmarks" / "results" / "validation.json")
+    assert runs_table(training["runs"]) in card
+    assert slice_table(figures["slices"]) in card
+    assert volume_table(figures["volumes"]) in card
+    configs = re.findall(r"--config (\S+)", "\n".join(training["commands"]))
+    assert [config for config in configs if not (root / config).is_file()] == []
 
 
 def test_the_picture_of_failures_shows_the_worst_answer_and_no_pixel_of_an_image():
