@@ -94,7 +94,8 @@ The worst tight prompt of each modality above: reference green, answer red, box 
 not ours to publish. Known weaknesses, in the order in which they cost most:
 
 - objects that are not blobs: rings (myocardium, bladder wall), bowel and vessels in several pieces within one box;
-- volumes whose object can hardly be seen (sarcoma in CT, whose outline comes from another scan): the mask drifts from slice to slice;
+- volumes whose object can hardly be seen (sarcoma in CT, whose outline comes from another scan): the mask drifts from
+  slice to slice;
 - boxes off by many pixels round objects of few pixels (fluid in OCT, small lesions);
 - PET, where the reference was drawn on other images and follows the uptake only roughly.
 
