@@ -50,7 +50,7 @@ class Segmenter:
 
         Args:
             weights: a folder as `graysam.export` makes it, or a checkpoint file (torch only). By default the folder
-                that GRAYSAM_WEIGHTS names, or weights/graysam beside the package.
+                that GRAYSAM_WEIGHTS names, or those that come with the program.
             engine: "openvino", "torch", or "auto" for OpenVINO where it is installed and its files are there.
             precision: "fp32", "bf16", "int8", or "auto" for the fastest that this CPU has instructions for.
             threads: CPU threads; by default the cores that this process may use, within its cgroup's quota.
@@ -129,9 +129,16 @@ class Segmenter:
 
 
 def default_weights() -> Path:
-    """Give the folder of the weights that come with the program, whether it is there or not."""
+    """Give the folder of the weights that come with the program, whether it is there or not.
+
+    GRAYSAM_WEIGHTS names it; else it lies in the installed package, or, in a checkout, in weights/graysam beside it.
+    """
     chosen = os.environ.get("GRAYSAM_WEIGHTS")
-    return Path(chosen) if chosen else Path(__file__).resolve().parent.parent / "weights" / "graysam"
+    if chosen:
+        return Path(chosen)
+    package = Path(__file__).resolve().parent
+    installed = package / "weights"
+    return installed if installed.is_dir() else package.parent / "weights" / "graysam"
 
 
 def _check_image(image: NDArray[Any], wanted: str, fits: bool) -> None:

@@ -188,6 +188,12 @@ def test_the_default_image_is_at_most_600_mb_and_has_no_torch(image: str) -> Non
     assert run(image, command=["python3", "-c", "import torch"]).returncode == 1
 
 
+def test_nothing_that_only_makes_models_is_in_the_images(image: str, image_torch: str) -> None:
+    script = "import importlib.util as u; print([u.find_spec(f'graysam.{n}') for n in ('export', 'store')])"
+    for each in (image, image_torch):
+        assert run(each, command=["python3", "-c", script]).stdout.strip() == "[None, None]"
+
+
 def test_the_torch_image_has_no_openvino(image_torch: str) -> None:
     assert run(image_torch, command=["python3", "-c", "import openvino"]).returncode == 1
 
