@@ -74,10 +74,11 @@ docs: $(DOCS) ## Build the documentation into site/; a dead link is an error.
 test: $(ALL) ## Run the whole test suite.
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-check: $(ALL) ## Lint, formatting and types.
+check: $(ALL) ## Lint, formatting, types, and who imports whom.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
 
 format: $(ALL) ## Put the sources into the house format.
 	$(BIN)/ruff check --fix .
@@ -97,5 +98,5 @@ image-test: $(ALL) ## Build both images and run them as the judges do.
 	$(BIN)/python -m pytest -m docker $(PYTEST_ARGS)
 
 clean: ## Remove the virtual environment, the demonstration and caches.
-	rm -rf $(VENV) $(DEMO) site .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) $(DEMO) site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info
 	find . -type d -name __pycache__ -prune -exec rm -rf {} +
