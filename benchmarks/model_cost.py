@@ -25,9 +25,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.machine import machine_facts
 from graysam.boxes import Box
 from graysam.image.preprocessing import prepare_slice
-from graysam.models.frames import frame_prompts
-from graysam.models.segmenter import build_model
+from graysam.models.network import build_network
 from graysam.models.spec import SPECS, ModelSpec
+from graysam.prompts import Prompt
 
 
 @dataclass(frozen=True)
@@ -67,26 +67,26 @@ class ModelCost:
 
 def measure_model(spec: ModelSpec, *, box_counts: Sequence[int], repeats: int) -> ModelCost:
     """Measure a spec's model with random weights on one drawn slice, for each number of boxes."""
-    model = build_model(spec).eval()
+    model = build_network(spec).eval()
     slice_drawn = np.random.default_rng(0).integers(0, 256, (512, 512)).astype(np.uint8)
     prepared = prepare_slice(slice_drawn, spec)
     canvas = torch.from_numpy(prepared.canvas)[None]
     with torch.no_grad():
-        embedding: Tensor = model.encode(canvas)  # type: ignore[operator]
-        steps = [measure_step("encode", lambda: model.encode(canvas), repeats=repeats)]  # type: ignore[operator]
+        embedding = model.encode(canvas)
+        steps = [measure_step("encode", lambda: model.encode(canvas), repeats=repeats)]
         for count in box_counts:
             boxes = [Box(20.0 + 3 * index, 30.0, 180.0 + 3 * index, 150.0) for index in range(count)]
-            arrays = frame_prompts(prepared, boxes, spec).inputs()
+            arrays = model.frame(prepared, [Prompt(box) for box in boxes]).inputs()
             inputs = {name: torch.from_numpy(array) for name, array in arrays.items()}
 
             def decode(inputs: dict[str, Tensor] = inputs) -> object:
-                return model.decode(embedding, **inputs)  # type: ignore[operator]
+                return model.decode(embedding, **inputs)
 
             steps.append(measure_step(f"decode {count}", decode, repeats=repeats))
     return ModelCost(
         name=spec.name,
         parameters=count_parameters(model),
-        encoder_parameters=count_parameters(_encoder(model)),
+        encoder_parameters=count_parameters(model.encoder),
         steps=tuple(steps),
     )
 
@@ -148,15 +148,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         figures = {"machine": facts, "models": [asdict(cost) for cost in costs]}
         options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     return 0
-
-
-def _encoder(model: nn.Module) -> nn.Module:
-    """Find the image encoder, which official key names call otherwise than we do."""
-    for name in ("encoder", "image_encoder"):
-        part = getattr(model, name, None)
-        if isinstance(part, nn.Module):
-            return part
-    raise AssertionError(f"{type(model).__name__} has no image encoder")
 
 
 if __name__ == "__main__":

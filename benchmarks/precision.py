@@ -36,6 +36,7 @@ from graysam.engines.protocol import Engine
 from graysam.errors import EngineError
 from graysam.image.preprocessing import prepare_slice
 from graysam.models.frames import frame_prompts
+from graysam.prompts import Prompt
 from graysam.store import open_store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,7 +73,7 @@ def measure_row(engine: Engine, prompts: Sequence[ValidationPrompt]) -> tuple[di
 def median_milliseconds(engine: Engine, prompt: ValidationPrompt) -> dict[str, float]:
     """Time encoding a slice and decoding one box of it; also the fastest run, which other programs disturb least."""
     prepared = prepare_slice(prompt.image, engine.spec)
-    inputs = frame_prompts(prepared, [prompt.boxes["tight"]], engine.spec).inputs()
+    inputs = frame_prompts(prepared, [Prompt(prompt.boxes["tight"])], engine.spec).inputs()
     embedding = engine.encode(prepared.canvas)
     engine.decode(embedding, inputs)
     encode, decode = [], []

@@ -21,7 +21,7 @@ import SimpleITK as sitk  # noqa: N813  (the library's own convention)
 
 import benchmarks.validate
 import data_prep.cli
-import graysam.export
+import graysam.export.command
 import predict
 import train.run
 from evaluation.dice import dice
@@ -98,7 +98,7 @@ def run_chain(out: Path, *, minutes: float, count: int = TRAINING_PHANTOMS) -> f
     options = ["--config", str(CONFIG), "--store", str(store), "--out", str(run), "--minutes", str(minutes)]
     demand(train.run.main([*options, "--device", "cpu"]), "train")
     best = run / "best.pt"
-    demand(graysam.export.main(["--checkpoint", str(best), "--out", str(weights)]), "export")
+    demand(graysam.export.command.main(["--checkpoint", str(best), "--out", str(weights)]), "export")
     validation = ["--weights", str(weights), "--store", str(store), "--precision", "fp32", "--threads", "1"]
     validation += ["--per-modality", "2", "--volumes", str(data), "--out", str(out / "validation.json")]
     demand(benchmarks.validate.main(validation), "validate")

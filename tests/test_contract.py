@@ -71,7 +71,7 @@ def random_network(folder: Path) -> list[str]:
     """Save a network of a few thousand weights; its masks are random, its shapes are not."""
     torch = pytest.importorskip("torch")
     from graysam.models.checkpoint import save_checkpoint
-    from graysam.models.segmenter import build_model
+    from graysam.models.network import build_network
 
     torch.manual_seed(0)
     spec = ModelSpec(
@@ -81,7 +81,7 @@ def random_network(folder: Path) -> list[str]:
         view_size=32,
         decoder_widths=(8, 8, 8, 8),
     )
-    save_checkpoint(folder / "random.pt", build_model(spec), spec)
+    save_checkpoint(folder / "random.pt", build_network(spec), spec)
     return ["--engine", "torch", "--precision", "fp32", "--threads", "1", "--weights", str(folder / "random.pt")]
 
 

@@ -371,7 +371,7 @@ def imported_by(*arguments: Any) -> set[str]:
 
 def test_predicting_imports_nothing_slow_and_no_option_s_modules_unasked(folder):
     modules = imported_by("-i", folder / "in", "-o", folder / "out", "--engine", "ellipse")
-    assert not modules & {*SLOW_TO_IMPORT, "openvino", "tqdm", "graysam.runner.overlay", "graysam.models.segmenter"}
+    assert not modules & {*SLOW_TO_IMPORT, "openvino", "tqdm", "graysam.runner.overlay", "graysam.models.network"}
     assert read_labels(folder / "out" / "2DBox_US_1.npz", "segs").any()
 
 
@@ -382,7 +382,7 @@ def test_the_openvino_engine_imports_nothing_slow_either(folder):
     pytest.importorskip("openvino")
     modules = imported_by("-i", folder / "in", "-o", folder / "out", "--engine", "openvino")
     assert "openvino" in modules
-    assert not modules & {*SLOW_TO_IMPORT, "nncf", "tqdm", "graysam.runner.overlay", "graysam.models.segmenter"}
+    assert not modules & {*SLOW_TO_IMPORT, "nncf", "tqdm", "graysam.runner.overlay", "graysam.models.network"}
 
 
 def test_importing_the_door_alone_imports_no_numpy():

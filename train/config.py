@@ -145,8 +145,8 @@ class TuningConfig:
     """Which weights a run moves; by default all of them.
 
     Attributes:
-        frozen: modules that stay as they are, by the start of their names, such as "encoder" or "image_encoder"; norms
-            in them use their running statistics.
+        frozen: modules that stay as they are, by the start of their names, such as "encoder"; norms in
+            them use their running statistics.
         freeze_norm: every BatchNorm uses its running statistics, and keeps them. Then a batch's gradient is the mean
             over its images, whatever process they are on.
         lora_rank: rank of the low-rank additions (Hu et al. 2021) to the convolutions and linear layers of
@@ -159,7 +159,7 @@ class TuningConfig:
     freeze_norm: bool = False
     lora_rank: int = 0
     lora_scale: float = 8.0
-    lora_parts: tuple[str, ...] = ("encoder", "image_encoder")
+    lora_parts: tuple[str, ...] = ("encoder",)
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from graysam.boxes import Box, box_around
-from graysam.image.geometry import resample
 from graysam.image.preprocessing import prepare_slice
 from graysam.machine import usable_cores
-from graysam.models.frames import CanvasFrame, Neighbour, frame_prompts
+from graysam.models.frames import frame_prompts
+from graysam.models.network import answer_side
 from graysam.models.spec import ModelSpec
+from graysam.prompts import Neighbour, Prompt
 from graysam.store import PackedStore, StoreEntry, decode_runs
 from train.augment.boxes import noisy_box
 from train.augment.image import FULL, STRONG, Strength, Warp, change_intensity, draw_warp, warp_mask
@@ -32,9 +33,6 @@ TWO_SLICES_SHARE = 0.2
 
 LOST_SHARE = 0.05
 """How often a walk has lost its object: nothing is known, and the given box is asked for again."""
-
-SAM_LOGITS_PER_CELL = 4
-"""SAM's decoder answers on a grid of 4 x 4 logits for each cell of the embedding."""
 
 
 @dataclass(frozen=True)
@@ -199,23 +197,24 @@ class BatchSource:
             drawn = _augmented(drawn, rng, STRONG if self._config.augment == "strong" else FULL)
         scale = self._spec.canvas / max(drawn.image.shape[:2])
         objects = zip(drawn.masks, drawn.walks, strict=True)
-        asked = [self._ask(mask, walk, scale, drawn.noise, rng) for mask, walk in objects]
-        boxes, neighbours = [box for box, _ in asked], [neighbour for _, neighbour in asked]
-        return prepare_prompts(drawn.image, drawn.masks, boxes, self._spec, neighbours)
+        prompts = [self._ask(mask, walk, scale, drawn.noise, rng) for mask, walk in objects]
+        return prepare_prompts(drawn.image, drawn.masks, prompts, self._spec)
 
     def _ask(
         self, mask: NDArray[np.bool_], walk: Walk | None, scale: float, noise: DataConfig, rng: np.random.Generator
-    ) -> tuple[Box, Neighbour | None]:
+    ) -> Prompt:
         """Draw the box that asks for an object, and what is known from the slice before."""
         if walk is None:
-            return _noisy_box(mask, scale, noise, rng), None
+            return Prompt(_noisy_box(mask, scale, noise, rng))
         if walk.middle.any() and rng.random() < LOST_SHARE:
-            return _noisy_box(walk.middle, scale, noise, rng), None
+            return Prompt(_noisy_box(walk.middle, scale, noise, rng))
         found = mistaken_mask(walk.mask, rng)
         box = propagated_box(
             found, walk.middle, place=walk.place, length=walk.length, canvas_scale=scale, noise=noise, rng=rng
         )
-        return (_noisy_box(mask, scale, noise, rng), None) if box is None else (box, Neighbour(walk.image, found))
+        if box is None:
+            return Prompt(_noisy_box(mask, scale, noise, rng))
+        return Prompt(box, Neighbour(walk.image, found))
 
     def _draw(self, number: int, rng: np.random.Generator) -> DrawnImage:
         config, wanted = self._config, self._config.prompts_per_image
@@ -271,22 +270,12 @@ def _warped(walk: Walk, warp: Warp) -> Walk:
 
 
 def prepare_prompts(
-    image: NDArray[np.uint8],
-    masks: Sequence[NDArray[np.bool_]],
-    boxes: Sequence[Box],
-    spec: ModelSpec,
-    neighbours: Sequence[Neighbour | None] | None = None,
+    image: NDArray[np.generic], masks: Sequence[NDArray[np.bool_]], prompts: Sequence[Prompt], spec: ModelSpec
 ) -> PreparedPrompts:
-    """Bring an image, its boxes, their masks and what is known from the slice before into the model's frames."""
+    """Bring an image, its prompts and the masks that they ask for into the model's frames."""
     prepared = prepare_slice(image, spec)
-    frame = frame_prompts(prepared, boxes, spec, neighbours)
-    if isinstance(frame, CanvasFrame):
-        fit, cells = prepared.fit, SAM_LOGITS_PER_CELL * spec.neck_size
-        padded = [fit.pad(fit.to_content(mask.astype(np.float32))) for mask in masks]
-        targets = [resample(mask, (cells, cells)) for mask in padded]
-    else:
-        targets = [view.sample(mask.astype(np.float32)) for view, mask in zip(frame.views, masks, strict=True)]
-    return PreparedPrompts(prepared.canvas, frame.inputs(), np.stack(targets).astype(np.float32, copy=False))
+    frame = frame_prompts(prepared, prompts, spec)
+    return PreparedPrompts(prepared.canvas, frame.inputs(), frame.targets(masks, side=answer_side(spec)))
 
 
 def stack_prompts(prepared: Sequence[PreparedPrompts]) -> Batch:

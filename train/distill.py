@@ -32,8 +32,8 @@ from graysam.errors import GraySamError
 from graysam.files import written_whole
 from graysam.image.preprocessing import prepare_slice
 from graysam.models.checkpoint import load_model
-from graysam.models.segmenter import build_model
-from graysam.models.spec import SPECS, ModelSpec
+from graysam.models.network import Network, build_network
+from graysam.models.spec import SPECS
 from graysam.store import open_store
 from train.config import RunConfig, read_config
 from train.dataset import SliceMemory
@@ -65,13 +65,12 @@ class StoredEmbeddings:
 
 
 def store_embeddings(
-    teacher: nn.Module, spec: ModelSpec, memory: SliceMemory, folder: Path, *, data_hash: str, device: torch.device
+    teacher: Network, memory: SliceMemory, folder: Path, *, data_hash: str, device: torch.device
 ) -> StoredEmbeddings:
     """Embed every slice, or go on where an earlier call was stopped; slices already embedded are not done again.
 
     Args:
         teacher: in evaluation mode, on the device.
-        spec: of the teacher; each slice is prepared as it wants it.
         memory: the training split.
         folder: takes embeddings.f16 and embeddings.json.
         data_hash: of the store's index; embeddings of another store are refused.
@@ -80,6 +79,7 @@ def store_embeddings(
     Raises:
         DistillationError: the folder holds embeddings of another store or teacher.
     """
+    spec = teacher.spec
     facts_path = folder / "embeddings.json"
     origin = {"store_index_sha256": data_hash, "teacher": spec.to_dict()}
     facts: dict[str, Any] = {**origin, "done": 0}
@@ -87,12 +87,12 @@ def store_embeddings(
         facts = json.loads(facts_path.read_text())
     if {key: facts[key] for key in origin} != origin:
         raise DistillationError(f"{facts_path}: made from another store or teacher; remove it, or use another folder.")
-    shape = tuple(facts.get("shape") or _embed(teacher, spec, memory.image(0), device).shape)
+    shape = tuple(facts.get("shape") or _embed(teacher, memory.image(0), device).shape)
     path = folder / "embeddings.f16"
     mode = "r+" if path.exists() else "w+"
     values = np.memmap(path, np.float16, mode, shape=(len(memory), *shape))  # type: ignore[call-overload]
     for number in range(facts["done"], len(memory)):
-        values[number] = _embed(teacher, spec, memory.image(number), device)
+        values[number] = _embed(teacher, memory.image(number), device)
         if (number + 1) % REPORT_EVERY_SLICES == 0 or number + 1 == len(memory):
             values.flush()
             with written_whole(facts_path) as temporary:
@@ -102,9 +102,9 @@ def store_embeddings(
 
 
 @torch.inference_mode()
-def _embed(teacher: nn.Module, spec: ModelSpec, image: NDArray[np.uint8], device: torch.device) -> NDArray[np.float16]:
-    canvas = torch.from_numpy(prepare_slice(image, spec).canvas)[None].to(device)
-    embedding: Tensor = teacher.encode(canvas)[0]  # type: ignore[operator]
+def _embed(teacher: Network, image: NDArray[np.uint8], device: torch.device) -> NDArray[np.float16]:
+    canvas = torch.from_numpy(prepare_slice(image, teacher.spec).canvas)[None].to(device)
+    embedding = teacher.encode(canvas)[0]
     return embedding.float().cpu().numpy().astype(np.float16)
 
 
@@ -122,13 +122,13 @@ class Distiller:
         self.config, self.folder, self.device = config, folder, device
         self._memory, self._embeddings = memory, embeddings
         torch.manual_seed(config.seed)
-        self.student = build_model(config.model).to(device)
+        self.student = build_network(config.model).to(device)
         channels, *self._grid = embeddings.values.shape[1:]
-        width = _embedding_width(self.student, config.model, device)
+        width = config.model.embedding_width
         self.bridge: nn.Module = nn.Identity()
         if width != channels:
             self.bridge = nn.Conv2d(width, channels, 1).to(device)
-        own = [*encoder_of(self.student).parameters(), *self.bridge.parameters()]
+        own = [*self.student.encoder.parameters(), *self.bridge.parameters()]
         self.optimiser = torch.optim.AdamW(own, config.optimiser.learning_rate)
         self.progress = Progress(steps=config.steps, minutes=config.minutes)
         self._sampler = build_sampler(memory.entries, config.data, seed=config.seed)
@@ -185,13 +185,13 @@ class Distiller:
         self.student.train()
         bf16 = self.config.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            given = self.bridge(self.student.encode(canvas))  # type: ignore[operator]
+            given = self.bridge(self.student.encode(canvas))
         if list(given.shape[2:]) != self._grid:
             given = functional.interpolate(given, size=self._grid, mode="bilinear", align_corners=False)
         difference = functional.l1_loss(given.float(), wanted)
         self.optimiser.zero_grad(set_to_none=True)
         difference.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(encoder_of(self.student).parameters(), self.config.optimiser.clip)
+        nn.utils.clip_grad_norm_(self.student.encoder.parameters(), self.config.optimiser.clip)
         self.optimiser.step()
         self.progress.step += 1
         return float(difference.detach())
@@ -206,19 +206,6 @@ class Distiller:
         canvases = [prepare_slice(self._memory.image(number), self.config.model).canvas for number in numbers]
         wanted = np.stack([self._embeddings.values[number] for number in numbers]).astype(np.float32)
         return torch.from_numpy(np.stack(canvases)).to(self.device), torch.from_numpy(wanted).to(self.device)
-
-
-def encoder_of(model: nn.Module) -> nn.Module:
-    """Give the image encoder of any of our models."""
-    encoder = getattr(model, "encoder", None) or getattr(model, "image_encoder", None)
-    assert isinstance(encoder, nn.Module), "every model of graysam.models has an image encoder"
-    return encoder
-
-
-@torch.inference_mode()
-def _embedding_width(model: nn.Module, spec: ModelSpec, device: torch.device) -> int:
-    blank = torch.zeros(1, 3, spec.canvas, spec.canvas, device=device)
-    return int(model.eval().encode(blank).shape[1])  # type: ignore[operator]
 
 
 def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -250,9 +237,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         each.mkdir(parents=True, exist_ok=True)
     memory = SliceMemory(open_store(options.store), "train")
     teacher = load_model(options.teacher, spec=SPECS[options.teacher_spec] if options.teacher_spec else None)
-    assert isinstance(teacher.spec, ModelSpec), "load_model gives models that know their spec"
     embeddings = store_embeddings(
-        teacher.to(device), teacher.spec, memory, folder, data_hash=index_hash(options.store), device=device
+        teacher.to(device), memory, folder, data_hash=index_hash(options.store), device=device
     )
     distiller = Distiller(config, memory, embeddings, options.out, device)
     distiller.resume()

@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from graysam.engines.protocol import FloatArray, Precision
 from graysam.models.frames import DecoderInputs
-from graysam.models.spec import ModelSpec
+from graysam.models.network import Network
 
 
 class NetworkEngine:
@@ -21,8 +21,8 @@ class NetworkEngine:
     name: Literal["torch"] = "torch"
     precision: Precision = "fp32"
 
-    def __init__(self, network: nn.Module, spec: ModelSpec) -> None:
-        self.spec = spec
+    def __init__(self, network: Network) -> None:
+        self.spec = network.spec
         self._network = network
 
     @property
@@ -33,14 +33,14 @@ class NetworkEngine:
     @torch.inference_mode()
     def encode(self, canvas: FloatArray) -> FloatArray:
         """Embed a canvas; see `Engine.encode`."""
-        embedding = self._network.encode(self._on_device(canvas)[None])  # type: ignore[operator]
+        embedding = self._network.encode(self._on_device(canvas)[None])
         return _to_numpy(embedding[0])
 
     @torch.inference_mode()
     def decode(self, embedding: FloatArray, inputs: DecoderInputs) -> tuple[FloatArray, FloatArray]:
         """Segment boxes; see `Engine.decode`."""
         tensors = {name: self._on_device(value) for name, value in inputs.items()}
-        logits, iou = self._network.decode(self._on_device(embedding)[None], **tensors)  # type: ignore[operator]
+        logits, iou = self._network.decode(self._on_device(embedding)[None], **tensors)
         return _to_numpy(logits), _to_numpy(iou)
 
     def _on_device(self, array: FloatArray) -> Tensor:

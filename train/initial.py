@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from graysam.models.checkpoint import own_names
 from train.config import ConfigError
 
 logger = logging.getLogger("train")
@@ -18,7 +19,7 @@ logger = logging.getLogger("train")
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read the weights of a best.pt, a last.pt or a shipped model.pt, the averaged ones first."""
     state = torch.load(path, map_location="cpu", weights_only=True)
-    weights = state.get("average", state["model"])
+    weights = own_names(state.get("average", state["model"]))
     return {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
 
 

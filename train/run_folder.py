@@ -16,7 +16,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 
 from graysam.files import remove_stale_temporaries, written_whole
 from graysam.store import HEADER_BYTES
@@ -32,11 +31,6 @@ def write_atomically(path: Path, state: Mapping[str, Any]) -> None:
     # A stream, as torch writes the name of a path into the file.
     with written_whole(path) as temporary, temporary.open("xb") as stream:
         torch.save(dict(state), stream)
-
-
-def halved(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give weights in half precision, as best.pt holds them; counters stay whole numbers."""
-    return {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
 
 
 def append_row(path: Path, row: Mapping[str, Any]) -> None:

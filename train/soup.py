@@ -16,12 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from graysam.errors import GraySamError
-from graysam.models.checkpoint import read_checkpoint
+from graysam.models.checkpoint import halved, read_checkpoint
+from graysam.models.network import shifted_logits
 from train.config import ConfigError
 from train.initial import mean_weights
-from train.run_folder import halved, write_atomically
-
-LOGITS_BIAS = "decoder.to_logits.bias"
+from train.run_folder import write_atomically
 
 
 def write_soup(weights: Sequence[Path], shares: Sequence[float] | None, out: Path, *, shift: float = 0.0) -> None:
@@ -34,17 +33,15 @@ def write_soup(weights: Sequence[Path], shares: Sequence[float] | None, out: Pat
         shift: added to the logits of the contour, before the ellipse gate; only box-frame decoders have them.
 
     Raises:
-        ConfigError: the files are of different models, shares do not fit them, the first has no spec, or a model
-            without such logits is to be shifted.
+        ConfigError: the files are of different models, shares do not fit them, or the first has no spec.
+        CheckpointError: a model without such logits is to be shifted.
     """
     spec = read_checkpoint(weights[0]).spec
     if spec is None:
         raise ConfigError(f"{weights[0]}: wanted a file with its spec first, found none; begin with a best.pt.")
     mean = mean_weights(weights, shares)
     if shift:
-        if LOGITS_BIAS not in mean:
-            raise ConfigError(f"{weights[0]}: wanted a box-frame decoder to shift, found no {LOGITS_BIAS!r}.")
-        mean[LOGITS_BIAS] = mean[LOGITS_BIAS] + shift
+        mean = shifted_logits(mean, shift, spec)
     write_atomically(out, {"model": halved(mean), "spec": spec.to_dict()})
 
 

@@ -26,7 +26,8 @@ from evaluation.prompts import (
     score_prompts,
     validation_prompts,
 )
-from graysam.models.segmenter import build_model
+from graysam.models.checkpoint import halved
+from graysam.models.network import Network, build_network
 from graysam.store import PackedStore
 from train.average import WeightAverage
 from train.config import RunConfig
@@ -37,7 +38,7 @@ from train.loader import batches_from
 from train.losses import prompt_loss
 from train.parallel import Processes
 from train.pictures import write_curves, write_overlays
-from train.run_folder import append_row, forget_rows_after, halved, write_atomically
+from train.run_folder import append_row, forget_rows_after, write_atomically
 from train.schedule import Plateau, Progress, learning_rate_share
 from train.tuning import apply_tuning, merged_state, train_mode
 
@@ -67,11 +68,11 @@ class Trainer:
         self.config, self.folder, self.device = config, folder, device
         self.processes = Processes(device)
         torch.manual_seed(config.seed)
-        model = build_model(config.model).to(device)
+        model = build_network(config.model).to(device)
         if initial is not None:
             model.load_state_dict(fitted_weights(initial, model))
         apply_tuning(model, config.tuning)
-        self.model: nn.Module = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model: Network = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.forward = torch.compile(prompted_forward) if config.compile else prompted_forward
         self.average = WeightAverage(self.model, config.optimiser.ema)
         self.optimiser = torch.optim.AdamW(
@@ -227,7 +228,7 @@ class Trainer:
         easier by chance.
         """
         if self.processes.rank == 0:
-            answer = engine_answer(NetworkEngine(self.average.model, self.config.model))
+            answer = engine_answer(NetworkEngine(self.average.model))
             row: dict[str, Any] = {
                 "step": self.progress.step,
                 "minutes": round(self.progress.seconds / 60, 2),
@@ -280,7 +281,7 @@ class Trainer:
     def draw(self) -> None:
         """Draw the curves and a page of answers."""
         write_curves(self.folder)
-        answer = engine_answer(NetworkEngine(self.average.model, self.config.model))
+        answer = engine_answer(NetworkEngine(self.average.model))
         write_overlays(self.folder / "overlays.png", self.prompts["val"], answer)
 
 
@@ -289,13 +290,12 @@ def judging_splits(store: PackedStore) -> list[str]:
     return ["val", *sorted({entry.split for entry in store.entries} - {"train", "val"})]
 
 
-def prompted_forward(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+def prompted_forward(model: Network, batch: Batch) -> tuple[Tensor, Tensor]:
     """Encode every image once and decode all prompts: logits (B * K, g, g) and IoU (B * K,)."""
-    embedding = model.encode(batch.canvas)  # type: ignore[operator]
+    embedding = model.encode(batch.canvas)
     prompts_per_image = batch.target.shape[0] // batch.canvas.shape[0]
     repeated = embedding.repeat_interleave(prompts_per_image, dim=0)
-    logits, iou = model.decode(repeated, **batch.inputs)  # type: ignore[operator]
-    return logits, iou
+    return model.decode(repeated, **batch.inputs)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -19,7 +19,8 @@ from evaluation.surface_dice import contour_nsd
 from graysam.boxes import Box
 from graysam.engines.protocol import Engine
 from graysam.image.preprocessing import prepare_slice
-from graysam.inference.images import answer_boxes
+from graysam.inference.images import answer_prompts
+from graysam.prompts import Prompt
 
 Masks = list[NDArray[np.bool_]]
 Answer = Callable[[NDArray[np.uint8], Sequence[Box]], Masks]
@@ -40,12 +41,8 @@ class PromptScore:
 def answer_masks(engine: Engine, image: NDArray[np.uint8], boxes: Sequence[Box]) -> Masks:
     """Segment boxes of one image as the predictor does; one (H, W) mask for each box, which may overlap."""
     prepared = prepare_slice(image, engine.spec)
-    masks = []
-    for found in answer_boxes(engine, prepared, engine.encode(prepared.canvas), boxes):
-        mask = np.zeros(image.shape[:2], bool)
-        mask[found.window] = found.logits > 0
-        masks.append(mask)
-    return masks
+    answers = answer_prompts(engine, prepared, engine.encode(prepared.canvas), [Prompt(box) for box in boxes])
+    return [answer.mask((image.shape[0], image.shape[1])) for answer in answers]
 
 
 def engine_answer(engine: Engine) -> Answer:

@@ -34,8 +34,8 @@ class OpenVinoEngine:
     """Runs the two networks of an exported folder.
 
     The decoder's own batch size tells how boxes are run: one with a fixed batch of 1 is run box by box, which for the
-    box-frame decoder is faster than any batch (figures in `graysam.export.convert`); one with an open batch gets them
-    all at once.
+    box-frame decoder is faster than any batch (figures in `graysam.models.decoders.box_frame`); one with an open batch
+    gets them all at once.
     """
 
     name: Literal["openvino"] = "openvino"

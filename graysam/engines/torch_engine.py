@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
 
 from graysam.engines.protocol import FloatArray, Precision
 from graysam.models.frames import DecoderInputs
+from graysam.models.network import Network
 from graysam.models.spec import ModelSpec
 
 
 class TorchEngine:
-    """Runs a model of `build_model` eagerly on the CPU.
+    """Runs a network of `build_network` eagerly on the CPU.
 
     bf16 computes convolutions and products in bfloat16 by autocast; int8 is `quantize_dynamic`, which reaches linear
     layers only.
@@ -23,14 +23,14 @@ class TorchEngine:
 
     name: Literal["torch"] = "torch"
 
-    def __init__(self, model: nn.Module, *, precision: Precision = "fp32", threads: int = 1) -> None:
+    def __init__(self, model: Network, *, precision: Precision = "fp32", threads: int = 1) -> None:
         """Take a model in evaluation mode; sets the thread count of the whole process, as torch knows no other.
 
         Raises:
             EngineError: int8 is asked of a torch that cannot quantize.
         """
         torch.set_num_threads(threads)
-        self.spec: ModelSpec = model.spec  # type: ignore[assignment]
+        self.spec: ModelSpec = model.spec
         self.precision: Precision = precision
         self.threads = threads
         model = model.eval().requires_grad_(False)
@@ -38,7 +38,7 @@ class TorchEngine:
             from graysam.models.quantize import quantize_dynamic
 
             model = quantize_dynamic(model)
-        self._model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._model: Network = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @classmethod
     def load(cls, weights: Path, *, precision: Precision = "fp32", threads: int = 1) -> TorchEngine:

@@ -1,4 +1,4 @@
-"""The three channels that a grayscale slice is turned into, by named preset.
+"""The three channels that a grayscale slice is turned into: owns the presets and their names.
 
 The idea is section 2.1 of Gray's Anatomy for SAM. Every preset is a pure function from (H, W) or (H, W, 3) float32
 in [0, 1] to (H, W, 3) float32 in [0, 1], and is meant to run after the resize to the canvas and before the padding: the
@@ -9,14 +9,16 @@ Training and prediction use the same preset, because its name travels with the w
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 FloatImage = NDArray[np.float32]
-Scalar = TypeVar("Scalar", bound=np.generic)
+Image = NDArray[np.generic]
+SliceAt = Callable[[int], Image | None]
+"""Gives a slice of a volume by its number, None where there is no such slice."""
 
 # Luma weights of ITU-R BT.601, as in MATLAB's rgb2gray.
 LUMA = np.array([0.2989, 0.5870, 0.1140], np.float32)
@@ -156,20 +158,44 @@ def adjacent_channels(image: FloatImage) -> FloatImage:
     return plain_channels(image)
 
 
-def stack_neighbours(volume: NDArray[Scalar], z: int) -> NDArray[Scalar]:
-    """Give slice z of a volume (D, H, W) with its neighbours as (H, W, 3): previous, this, next.
+def slice_alone(slice_of: SliceAt, z: int) -> Image:
+    """Give slice z as it is."""
+    image = slice_of(z)
+    assert image is not None, f"slice {z} is asked for, so the volume has it"
+    return image
 
-    At either end the slice itself stands in for the one beyond it. Give the result to `prepare_slice` in
-    place of the slice, so that all three are resized and stretched together.
+
+def stack_neighbours(slice_of: SliceAt, z: int) -> Image:
+    """Give slice z of a volume with its neighbours as (H, W, 3): previous, this, next.
+
+    All three are resized and stretched together afterwards. The slice itself stands in for a neighbour that is not
+    there, as at either end, or that is of another size. A colour slice (H, W, 3) stays as it is.
     """
-    last = len(volume) - 1
-    return np.stack([volume[max(z - 1, 0)], volume[z], volume[min(z + 1, last)]], axis=-1)
+    here = slice_alone(slice_of, z)
+    if here.ndim == 3:
+        return here
+    around = [slice_of(z - 1), here, slice_of(z + 1)]
+    return np.stack([here if each is None or each.shape != here.shape else each for each in around], axis=-1)
 
 
-CHANNEL_PRESETS: dict[str, Callable[[FloatImage], FloatImage]] = {
-    "graysam": graysam_channels,
-    "paper": paper_channels,
-    "released": released_channels,
-    "adjacent": adjacent_channels,
-    "plain": plain_channels,
+@dataclass(frozen=True)
+class ChannelPreset:
+    """How a slice becomes three channels.
+
+    Attributes:
+        make: maps (H, W) or (H, W, 3) in [0, 1] to (H, W, 3) in [0, 1].
+        cut: gives slice z of a volume as `make` wants to see it.
+    """
+
+    make: Callable[[FloatImage], FloatImage]
+    cut: Callable[[SliceAt, int], Image] = slice_alone
+
+
+CHANNEL_PRESETS: dict[str, ChannelPreset] = {
+    "graysam": ChannelPreset(graysam_channels),
+    "paper": ChannelPreset(paper_channels),
+    "released": ChannelPreset(released_channels),
+    "adjacent": ChannelPreset(adjacent_channels, cut=stack_neighbours),
+    "plain": ChannelPreset(plain_channels),
 }
+"""The names that a spec's `channels` may give."""

@@ -13,7 +13,8 @@ from graysam.boxes import Box
 from graysam.cases import label_dtype
 from graysam.engines.protocol import Engine, FloatArray
 from graysam.image.preprocessing import PreparedSlice, prepare_slice
-from graysam.models.frames import Neighbour, Window, frame_prompts
+from graysam.models.frames import Window, frame_prompts
+from graysam.prompts import Prompt
 
 Overlap = Literal["last", "confident"]
 Labels = NDArray[np.uint8] | NDArray[np.uint16]
@@ -27,7 +28,7 @@ class BoxAnswer:
     """What a model says of one box.
 
     Attributes:
-        index: which of the boxes asked for.
+        index: which of the prompts.
         window: the rows and columns of the slice that the logits cover; the object is nowhere else.
         logits: float32 in original pixels, above 0 where the object is.
     """
@@ -35,6 +36,12 @@ class BoxAnswer:
     index: int
     window: Window
     logits: FloatArray
+
+    def mask(self, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+        """Give the object on a slice of this size: (H, W), true where the logits are above 0."""
+        whole = np.zeros(size_hw, bool)
+        whole[self.window] = self.logits > 0
+        return whole
 
 
 def segment_slice(
@@ -56,26 +63,18 @@ def segment_slice(
         return labels
     best = np.zeros(labels.shape, np.float32) if overlap == "confident" else None
     prepared = prepare_slice(image, engine.spec)
-    for answer in answer_boxes(engine, prepared, engine.encode(prepared.canvas), boxes):
+    prompts = [Prompt(box) for box in boxes]
+    for answer in answer_prompts(engine, prepared, engine.encode(prepared.canvas), prompts):
         paint(labels, answer, label=answer.index + 1, best=best)
     return labels
 
 
-def answer_boxes(
-    engine: Engine,
-    prepared: PreparedSlice,
-    embedding: FloatArray,
-    boxes: Sequence[Box],
-    neighbours: Sequence[Neighbour | None] | None = None,
+def answer_prompts(
+    engine: Engine, prepared: PreparedSlice, embedding: FloatArray, prompts: Sequence[Prompt]
 ) -> Iterator[BoxAnswer]:
-    """Decode boxes of one slice and bring each answer back to original pixels, in the order of the boxes.
-
-    neighbours: of a volume, for each box what was found on the slice beside.
-    """
-    for start in range(0, len(boxes), BOXES_AT_ONCE):
-        together = slice(start, start + BOXES_AT_ONCE)
-        known = None if neighbours is None else neighbours[together]
-        frame = frame_prompts(prepared, boxes[together], engine.spec, known)
+    """Decode prompts of one slice and bring each answer back to original pixels, in the order of the prompts."""
+    for start in range(0, len(prompts), BOXES_AT_ONCE):
+        frame = frame_prompts(prepared, prompts[start : start + BOXES_AT_ONCE], engine.spec)
         logits, _ = engine.decode(embedding, frame.inputs())
         for place, grid in enumerate(logits):
             window, values = frame.to_original(place, grid)

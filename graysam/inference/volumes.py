@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from graysam.boxes import Box, VolumeBox, box_around
 from graysam.cases import label_dtype
 from graysam.engines.protocol import Engine, FloatArray
-from graysam.image.channels import stack_neighbours
-from graysam.image.preprocessing import PreparedSlice, prepare_slice
-from graysam.inference.images import BOXES_AT_ONCE, Labels, Overlap, answer_boxes, paint
-from graysam.models.frames import Neighbour, Window
+from graysam.image.preprocessing import PreparedSlice, prepare_slice, slice_at
+from graysam.inference.images import BOXES_AT_ONCE, Labels, Overlap, answer_prompts, paint
+from graysam.models.frames import Window
+from graysam.prompts import Neighbour, Prompt
 
 # 384 MB: 1,500 slices of the default model (0.25 MB each), about 90 of SAM's (4.2 MB each).
 KEPT_BYTES: Final = 384 * 1024**2
@@ -109,9 +109,8 @@ def segment_volume(
         prepared, embedding = slices.get(step)
         for start in range(0, len(step.objects), BOXES_AT_ONCE):
             indices = step.objects[start : start + BOXES_AT_ONCE]
-            known = [walks.known(index, step, slices.image) for index in indices]
-            asked = [walks.box(index, step, beside) for index, beside in zip(indices, known, strict=True)]
-            for answer in answer_boxes(engine, prepared, embedding, asked, known):
+            prompts = [walks.prompt(index, step, slices.image) for index in indices]
+            for answer in answer_prompts(engine, prepared, embedding, prompts):
                 index = indices[answer.index]
                 mask = paint(labels[step.z], answer, label=index + 1, best=best)
                 walks.follow(index, step, answer.window, mask)
@@ -139,7 +138,12 @@ class _Walks:
         self._size_hw = size_hw
         self._found: dict[tuple[int, bool], _Found] = {}
 
-    def known(self, index: int, step: Step, image_at: Callable[[int], NDArray[np.generic]]) -> Neighbour | None:
+    def prompt(self, index: int, step: Step, image_at: Callable[[int], NDArray[np.generic]]) -> Prompt:
+        """Give what a step asks for an object with."""
+        known = self._known(index, step, image_at)
+        return Prompt(self._box(index, step, known), known)
+
+    def _known(self, index: int, step: Step, image_at: Callable[[int], NDArray[np.generic]]) -> Neighbour | None:
         """Give what was found on the slice before; None at the start and for a lost object."""
         if step.z == self._middles[index]:
             return None
@@ -150,7 +154,7 @@ class _Walks:
         mask[found.window] = found.mask
         return Neighbour(image_at(found.z), mask)
 
-    def box(self, index: int, step: Step, known: Neighbour | None) -> Box:
+    def _box(self, index: int, step: Step, known: Neighbour | None) -> Box:
         """Give the box to ask for: the given one where nothing is known."""
         given = self._given[index]
         found = None if known is None else box_around(known.mask)
@@ -221,10 +225,5 @@ class _Slices:
         if z not in self._recent:
             for oldest in list(self._recent)[:-2]:
                 del self._recent[oldest]
-            self._recent[z] = self._cut(z)
+            self._recent[z] = slice_at(self._volume, z, self._engine.spec)
         return self._recent[z]
-
-    def _cut(self, z: int) -> NDArray[np.generic]:
-        adjacent = self._engine.spec.channels == "adjacent"
-        image = stack_neighbours(self._volume, z) if adjacent else self._volume[z]
-        return image if image.dtype in (np.uint8, np.float32) else image.astype(np.float32)

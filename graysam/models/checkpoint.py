@@ -17,13 +17,19 @@ from torch import Tensor, nn
 
 from graysam.errors import CheckpointError
 from graysam.files import written_whole
-from graysam.models.segmenter import build_model
+from graysam.models.network import Network, build_network
 from graysam.models.spec import ModelSpec
 
 WRAPPERS: Final = ("model", "state_dict", "model_state_dict", "net")
 """Keys under which public training scripts keep the weights, beside optimizer, epoch and losses."""
 PREFIXES: Final = ("module.", "_orig_mod.", "model.")
 """What DataParallel, torch.compile and Lightning put before every key."""
+OFFICIAL_PARTS: Final = {
+    "image_encoder.": "encoder.",
+    "prompt_encoder.": "decoder.prompt_encoder.",
+    "mask_decoder.": "decoder.mask_decoder.",
+}
+"""What the parts of a `Network` are called in the public checkpoints of SAM and its relatives."""
 COUNTER: Final = "num_batches_tracked"
 """A counter of BatchNorm that neither prediction nor our training reads; it may be absent."""
 NAMES_SHOWN: Final = 6
@@ -69,6 +75,8 @@ class Mismatch:
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a .pt or .pth file onto the CPU, unwrapping `model`, `state_dict`, `module.` and the like.
 
+    Parts of official checkpoints (`image_encoder.`, ...) get the names that they have in a `Network`.
+
     Only tensors and plain values (and numpy scalars, which old scripts store as their loss) are accepted.
 
     Raises:
@@ -86,7 +94,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     ours = isinstance(content, dict) and isinstance(content.get("spec"), dict)
     spec = ModelSpec.from_dict(content["spec"]) if ours else None
     extra = content.get("extra", {}) if ours else {}
-    return Checkpoint(state=_strip_prefixes(_unwrap(content, path)), spec=spec, extra=extra)
+    return Checkpoint(state=own_names(_unwrap(content, path)), spec=spec, extra=extra)
 
 
 def load_weights(model: nn.Module, state: Mapping[str, Tensor], *, part: str | None = None) -> None:
@@ -97,7 +105,7 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], *, part: str | N
     Args:
         model: takes the weights, in place.
         state: weights by key.
-        part: load only this submodule (such as "image_encoder"), from a state of the whole model or of the
+        part: load only this submodule (such as "encoder"), from a state of the whole model or of the
             part alone.
 
     Raises:
@@ -105,6 +113,7 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], *, part: str | N
             unchanged.
     """
     target = model.get_submodule(part) if part else model
+    state = own_names(state)
     if part and any(key.startswith(f"{part}.") for key in state):
         state = {key.removeprefix(f"{part}."): value for key, value in state.items() if key.startswith(f"{part}.")}
     mismatch = compare_weights(target, state)
@@ -131,7 +140,7 @@ def compare_weights(model: nn.Module, state: Mapping[str, Tensor]) -> Mismatch:
     )
 
 
-def load_model(path: Path, *, spec: ModelSpec | None = None) -> nn.Module:
+def load_model(path: Path, *, spec: ModelSpec | None = None) -> Network:
     """Build the model of a checkpoint, in evaluation mode.
 
     spec: needed for a file that carries none, such as an official checkpoint; must be equal where it carries
@@ -146,7 +155,7 @@ def load_model(path: Path, *, spec: ModelSpec | None = None) -> nn.Module:
     spec = spec or checkpoint.spec
     if spec is None:
         raise CheckpointError(f"{path}: holds no spec; say which model it is, e.g. spec=graysam.models.spec.L0.")
-    model = build_model(spec)
+    model = build_network(spec)
     try:
         load_weights(model, checkpoint.state)
     except CheckpointError as cause:
@@ -180,10 +189,35 @@ def save_checkpoint(
     _require_plain(extra, where="extra")
     state = _strip_prefixes({key: value.detach().cpu() for key, value in model.state_dict().items()})
     if half:
-        state = {key: _halve(key, value) for key, value in state.items()}
+        state = halved(state)
     # A stream, as torch writes the name of a path into the file, and a full disk is then an OSError.
     with written_whole(path, CheckpointError) as temporary, temporary.open("xb") as stream:
         torch.save({"model": state, "spec": spec.to_dict(), "extra": extra}, stream)
+
+
+def halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Round weights to half precision, as they are kept on disk: the only rule for it.
+
+    Kernels and matrices become float16. Vectors (norms, biases) are small, and a running variance may exceed what
+    float16 can hold; they stay as they are, as do counters.
+
+    Raises:
+        CheckpointError: a weight is too large for float16.
+    """
+    return {key: _halve(key, value) for key, value in state.items()}
+
+
+def own_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give a state under the names of a `Network`, whatever wrapper or public model it comes from."""
+    plain = _strip_prefixes(dict(state))
+    return {_own_name(key): value for key, value in plain.items()}
+
+
+def _own_name(key: str) -> str:
+    for official, own in OFFICIAL_PARTS.items():
+        if key.startswith(official):
+            return own + key.removeprefix(official)
+    return key
 
 
 def _unwrap(content: object, path: Path) -> dict[str, Tensor]:
@@ -216,7 +250,9 @@ def _halve(key: str, value: Tensor) -> Tensor:
         return value
     halved = value.half()
     if not torch.isfinite(halved).all():
-        raise CheckpointError(f"{key}: largest value {value.abs().max():.3g} does not fit float16; save without half.")
+        raise CheckpointError(
+            f"{key}: largest value {value.abs().max():.3g} does not fit float16; has the training diverged?"
+        )
     return halved
 
 

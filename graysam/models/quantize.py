@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import copy
 import warnings
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from graysam.errors import EngineError
 
+Module = TypeVar("Module", bound=nn.Module)
 
-def quantize_dynamic(model: nn.Module) -> nn.Module:
+
+def quantize_dynamic(model: Module) -> Module:
     """Give an int8 copy of a model, for prediction on the CPU; the model itself is unchanged.
 
     Raises:
@@ -34,7 +37,7 @@ def quantize_dynamic(model: nn.Module) -> nn.Module:
         warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"torch\.ao\.")
         warnings.filterwarnings("ignore", category=DeprecationWarning, message=r"torch\.ao\.")
         warnings.filterwarnings("ignore", category=UserWarning, message=r"torch\.quantize_per")
-        quantized: nn.Module = convert(  # type: ignore[no-untyped-call]
+        quantized: Module = convert(  # type: ignore[no-untyped-call]
             copy.deepcopy(model).eval(), {nn.Linear}, dtype=torch.qint8
         )
     return quantized

@@ -1,16 +1,18 @@
-"""What a set of weights is: the facts that travel with a checkpoint, free of torch and numpy."""
+"""What a set of weights is: owns the facts that travel with a checkpoint, and checks them against the registry.
+
+Read from a checkpoint or from spec.json beside exported networks; every other part of the package is given it. Free of
+torch.
+"""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any
 
 from graysam.errors import CheckpointError
-
-EncoderKind = Literal["efficientvit_l0", "conv"]
-DecoderKind = Literal["sam", "box_frame"]
-ChannelPreset = Literal["released", "paper", "graysam", "adjacent", "plain"]
+from graysam.image.channels import CHANNEL_PRESETS
+from graysam.models.registry import DECODERS, ENCODERS
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,9 @@ class ModelSpec:
 
     Attributes:
         name: short name, also the folder under weights/.
-        encoder: which image encoder.
-        decoder: "sam" (logits in the canvas frame) or "box_frame" (logits in the frame of the enlarged box).
+        encoder: which image encoder, a name of `registry.ENCODERS`.
+        decoder: which mask decoder, a name of `registry.DECODERS`: "sam" answers on the whole canvas, "box_frame" on
+            the enlarged box.
         canvas: side in pixels of the square that a slice is fitted to.
         channels: preset of `graysam.image.channels` that makes the three channels.
         neck_size: side of the embedding of an EfficientViT encoder (64 in the paper; 32 is the lean variant).
@@ -28,15 +31,15 @@ class ModelSpec:
         embedding_width: channels of the embedding.
         view_size: side of the grid on which a box-frame decoder sees the enlarged box.
         decoder_widths: channels of a box-frame decoder at view_size / 2, / 4, / 8, / 16.
-        memory: a box-frame decoder is also shown the slice beside in a volume, and the object found there.
+        memory: a box-frame decoder is also shown the neighbouring slice of a volume, and the object found there.
         ellipse_gate: a box-frame decoder may answer with the ellipse in the box instead of its own contour.
     """
 
     name: str
-    encoder: EncoderKind = "conv"
-    decoder: DecoderKind = "box_frame"
+    encoder: str = "conv"
+    decoder: str = "box_frame"
     canvas: int = 256
-    channels: ChannelPreset = "graysam"
+    channels: str = "graysam"
     neck_size: int = 64
     encoder_widths: tuple[int, ...] = (32, 48, 96, 160, 192)
     embedding_width: int = 64
@@ -46,20 +49,33 @@ class ModelSpec:
     ellipse_gate: bool = False
 
     def __post_init__(self) -> None:
-        for field, kinds in (("encoder", EncoderKind), ("decoder", DecoderKind), ("channels", ChannelPreset)):
-            if getattr(self, field) not in get_args(kinds):
+        for name, known in (("encoder", ENCODERS), ("decoder", DECODERS), ("channels", CHANNEL_PRESETS)):
+            if getattr(self, name) not in known:
                 raise CheckpointError(
-                    f"spec {self.name!r}: {field} is {getattr(self, field)!r}, wanted one of {get_args(kinds)}."
+                    f"spec {self.name!r}: {name} is {getattr(self, name)!r}, wanted one of {sorted(known)}."
                 )
-        if self.canvas % 32 or self.view_size % 16:
+        if self.canvas < 32 or self.canvas % 32 or self.view_size < 16 or self.view_size % 16:
             raise CheckpointError(
                 f"spec {self.name!r}: canvas {self.canvas} must be a multiple of 32 "
                 f"and view_size {self.view_size} a multiple of 16."
             )
-        if (self.memory or self.ellipse_gate) and self.decoder != "box_frame":
+        self._check_widths("encoder_widths", ENCODERS[self.encoder].widths)
+        self._check_widths("decoder_widths", DECODERS[self.decoder].widths)
+        if self.embedding_width < 1 or self.neck_size < 1:
             raise CheckpointError(
-                f"spec {self.name!r}: memory and ellipse_gate want the decoder 'box_frame', got {self.decoder!r}."
+                f"spec {self.name!r}: embedding_width {self.embedding_width} and neck_size {self.neck_size} must be at "
+                "least 1."
             )
+        switched_on = {each.name for each in fields(self) if getattr(self, each.name) is True}
+        if unknown := sorted(switched_on - DECODERS[self.decoder].switches):
+            raise CheckpointError(
+                f"spec {self.name!r}: the decoder {self.decoder!r} knows no {' and no '.join(unknown)}."
+            )
+
+    def _check_widths(self, name: str, wanted: int | None) -> None:
+        widths = getattr(self, name)
+        if wanted is not None and (len(widths) != wanted or min(widths) < 1):
+            raise CheckpointError(f"spec {self.name!r}: {name} is {widths}, wanted {wanted} numbers of at least 1.")
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain values only, so that a checkpoint holding them can be read without executing anything."""

@@ -34,11 +34,11 @@ def tiny_checkpoint(tmp_path_factory) -> Path:
     """A checkpoint of TINY_MODEL: untrained, with a head strong enough that the image changes the mask."""
     torch = pytest.importorskip("torch")
     from graysam.models.checkpoint import save_checkpoint
-    from graysam.models.segmenter import build_model
+    from graysam.models.network import build_network
 
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    model = build_model(TINY_MODEL)
+    model = build_network(TINY_MODEL)
     torch.nn.init.normal_(model.decoder.to_logits.weight, std=0.1)
     for name, buffer in model.named_buffers():
         if name.endswith("running_mean"):
@@ -66,7 +66,7 @@ def exported(tiny_checkpoint, calibration_cases, tmp_path_factory) -> Path:
     """Everything that `graysam.export` makes of the tiny checkpoint, int8 included."""
     pytest.importorskip("openvino")
     pytest.importorskip("nncf")
-    from graysam.export import main
+    from graysam.export.command import main
 
     out = tmp_path_factory.mktemp("weights") / "tiny"
     command = ["--checkpoint", str(tiny_checkpoint), "--out", str(out), "--calibration", str(calibration_cases)]

@@ -11,8 +11,9 @@ from graysam.image.geometry import BoxView, CanvasFit
 from graysam.image.preprocessing import prepare_slice
 from graysam.inference.images import segment_slice
 from graysam.inference.volumes import expected_box, segment_volume, walk_from_middle
-from graysam.models.frames import DecoderInputs, Neighbour, view_memory
+from graysam.models.frames import DecoderInputs, view_memory
 from graysam.models.spec import ModelSpec
+from graysam.prompts import Neighbour, Prompt
 from graysam.store import PackedStore, StoreWriter, encode_image, encode_runs, open_store
 from train.config import DataConfig, RunConfig
 from train.dataset import TWO_SLICES_SHARE, Batch, BatchSource, SliceMemory, prepare_prompts
@@ -45,11 +46,10 @@ class RecordingEngine:
 def test_training_and_prediction_make_the_identical_tensors_of_an_image_and_its_boxes(
     tiny_spec: ModelSpec, decoder: str, colour: bool
 ):
-    encoder = "efficientvit_l0" if decoder == "sam" else "conv"
-    spec = replace(tiny_spec, decoder=decoder, encoder=encoder, memory=decoder == "box_frame")
+    spec = replace(tiny_spec, decoder=decoder, memory=decoder == "box_frame")
     image, masks = drawn_slice(1, colour=colour)
     boxes = [box for mask in masks if (box := box_around(mask))]
-    trained = prepare_prompts(image, masks, boxes, spec)
+    trained = prepare_prompts(image, masks, [Prompt(box) for box in boxes], spec)
     engine = RecordingEngine(spec)
     segment_slice(engine, image, boxes)
     np.testing.assert_array_equal(trained.canvas, engine.canvas)
@@ -64,7 +64,9 @@ def test_a_batch_of_the_store_holds_those_tensors_when_augmentation_is_off(boxes
     made = []
     for number in range(len(memory)):
         masks = memory.masks(number, [0, 1])
-        made.append(prepare_prompts(memory.image(number), masks, [box_around(m) for m in masks], boxes_only.model))
+        made.append(
+            prepare_prompts(memory.image(number), masks, [Prompt(box_around(m)) for m in masks], boxes_only.model)
+        )
     for canvas in batch.canvas.numpy():
         assert any(np.array_equal(canvas, each.canvas) for each in made)
 
@@ -79,9 +81,9 @@ def test_several_objects_of_one_image_share_its_place_in_the_batch(tiny_config: 
 
 
 def test_a_sam_target_has_four_cells_for_each_of_the_embedding(tiny_spec: ModelSpec):
-    spec = replace(tiny_spec, decoder="sam", encoder="efficientvit_l0", neck_size=4)
+    spec = replace(tiny_spec, decoder="sam", encoder="efficientvit_l0", neck_size=4, embedding_width=256)
     image, masks = drawn_slice(0, colour=False)
-    assert prepare_prompts(image, masks, [Box(6, 7, 22, 23)] * 2, spec).target.shape == (2, 16, 16)
+    assert prepare_prompts(image, masks, [Prompt(Box(6, 7, 22, 23))] * 2, spec).target.shape == (2, 16, 16)
 
 
 def test_two_processes_draw_together_what_one_draws_with_twice_the_batch(tiny_config: RunConfig, store: PackedStore):
@@ -121,7 +123,7 @@ def test_the_predictor_s_walk_and_training_make_the_identical_tensors_of_what_is
     tight = box_around(found)
     assert tight is not None
     box = expected_box(tight, given.cross_section(1)).within((SIDE, SIDE))
-    trained = prepare_prompts(volume[1], [found], [box], spec, [Neighbour(volume[0], found)])
+    trained = prepare_prompts(volume[1], [found], [Prompt(box, Neighbour(volume[0], found))], spec)
     assert trained.inputs.keys() == engine.inputs.keys()
     assert trained.inputs["memory"][:, 1].any()
     for name, value in trained.inputs.items():

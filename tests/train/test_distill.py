@@ -8,7 +8,7 @@ from drawn_slices import SIDE
 
 from graysam.image.preprocessing import prepare_slice
 from graysam.models.checkpoint import load_model, save_checkpoint
-from graysam.models.segmenter import build_model
+from graysam.models.network import build_network
 from graysam.models.spec import ModelSpec
 from graysam.store import PackedStore
 from train.config import RunConfig
@@ -24,13 +24,13 @@ def teacher(tmp_path: Path, tiny_spec: ModelSpec) -> torch.nn.Module:
     """A wider model, from its file."""
     torch.manual_seed(1)
     spec = replace(tiny_spec, name="teacher", embedding_width=24)
-    save_checkpoint(tmp_path / "teacher.pt", build_model(spec), spec)
+    save_checkpoint(tmp_path / "teacher.pt", build_network(spec), spec)
     return load_model(tmp_path / "teacher.pt")
 
 
 def embed(teacher: torch.nn.Module, store: PackedStore, folder: Path, data_hash: str = "a") -> StoredEmbeddings:
     memory = SliceMemory(store, "train")
-    return store_embeddings(teacher, teacher.spec, memory, folder, data_hash=data_hash, device=CPU)
+    return store_embeddings(teacher, memory, folder, data_hash=data_hash, device=CPU)
 
 
 def test_embeddings_are_stored_once_in_half_precision(teacher, store: PackedStore, tmp_path: Path):

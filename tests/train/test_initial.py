@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from graysam.models.checkpoint import read_checkpoint
-from graysam.models.segmenter import build_model
+from graysam.models.network import build_network
 from graysam.models.spec import ModelSpec
 from train.config import ConfigError
 from train.initial import fitted_weights, mean_weights, read_weights
@@ -36,7 +36,7 @@ def test_a_convolution_that_looks_at_more_maps_gets_zeros_for_the_last_ones():
 
 
 def test_a_model_with_memory_starts_from_one_without_and_nothing_else_is_wider(tiny_spec: ModelSpec):
-    before, after = build_model(tiny_spec), build_model(replace(tiny_spec, memory=True))
+    before, after = build_network(tiny_spec), build_network(replace(tiny_spec, memory=True))
     fitted = fitted_weights(before.state_dict(), after)
     after.load_state_dict(fitted)
     wider = [name for name, value in before.state_dict().items() if value.shape != fitted[name].shape]
@@ -44,11 +44,11 @@ def test_a_model_with_memory_starts_from_one_without_and_nothing_else_is_wider(t
 
 
 def test_a_model_does_not_start_from_one_that_was_shown_more(tiny_spec: ModelSpec):
-    weights = build_model(replace(tiny_spec, memory=True)).state_dict()
+    weights = build_network(replace(tiny_spec, memory=True)).state_dict()
     with pytest.raises(
         ConfigError, match=r"stem\.body\.conv\.weight is \(8, 30, 3, 3\), the model wants \(8, 22, 3, 3\)"
     ):
-        fitted_weights(weights, build_model(tiny_spec))
+        fitted_weights(weights, build_network(tiny_spec))
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_files_may_have_unequal_shares_in_a_mean(tmp_path: Path):
 
 def test_a_soup_is_a_checkpoint_with_the_spec_of_its_first_part(tiny_spec: ModelSpec, tmp_path: Path):
     paths = [tmp_path / "a.pt", tmp_path / "b.pt"]
-    models = [build_model(tiny_spec) for _ in paths]
+    models = [build_network(tiny_spec) for _ in paths]
     for path, model in zip(paths, models, strict=True):
         torch.save({"model": model.state_dict(), "spec": tiny_spec.to_dict()}, path)
     out = tmp_path / "mean.pt"
@@ -148,10 +148,10 @@ def test_a_soup_cannot_begin_with_weights_that_do_not_say_what_they_are(
 
 
 def test_a_shift_raises_every_logit_by_as_much(tiny_spec: ModelSpec, tmp_path: Path):
-    model = build_model(tiny_spec)
+    model = build_network(tiny_spec)
     torch.save({"model": model.state_dict(), "spec": tiny_spec.to_dict()}, tmp_path / "best.pt")
     assert main([str(tmp_path / "best.pt"), "--shift", "0.5", "--out", str(tmp_path / "shifted.pt")]) == 0
-    shifted = build_model(tiny_spec)
+    shifted = build_network(tiny_spec)
     shifted.load_state_dict(read_weights(tmp_path / "shifted.pt"))
     inputs = {
         "detail": torch.rand(2, 3, tiny_spec.view_size, tiny_spec.view_size),
@@ -171,4 +171,4 @@ def test_a_decoder_without_logits_of_its_own_cannot_be_shifted(
 ):
     torch.save({"model": layers(3).state_dict(), "spec": tiny_spec.to_dict()}, tmp_path / "other.pt")
     assert main([str(tmp_path / "other.pt"), "--shift", "0.3", "--out", str(tmp_path / "out.pt")]) == 1
-    assert "wanted a box-frame decoder to shift" in capsys.readouterr().err
+    assert "wanted the weights of a box-frame decoder to shift" in capsys.readouterr().err

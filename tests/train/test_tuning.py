@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from graysam.models.segmenter import build_model
+from graysam.models.network import build_network
 from graysam.models.spec import ModelSpec
 from graysam.store import PackedStore
 from train.config import ConfigError, RunConfig, TuningConfig
@@ -62,7 +62,7 @@ def test_plain_weights_find_their_place_under_additions():
 
 
 def test_norms_of_frozen_parts_and_with_freeze_norm_all_norms_keep_their_statistics(tiny_spec: ModelSpec):
-    model = build_model(tiny_spec)
+    model = build_network(tiny_spec)
     frozen = TuningConfig(frozen=("encoder",))
     apply_tuning(model, frozen)
     train_mode(model, frozen)
@@ -74,22 +74,22 @@ def test_norms_of_frozen_parts_and_with_freeze_norm_all_norms_keep_their_statist
 
 def test_a_part_that_is_not_there_is_refused(tiny_spec: ModelSpec):
     with pytest.raises(ConfigError, match="encodr"):
-        apply_tuning(build_model(tiny_spec), TuningConfig(frozen=("encodr",)))
+        apply_tuning(build_network(tiny_spec), TuningConfig(frozen=("encodr",)))
     with pytest.raises(ConfigError, match="lora_parts"):
-        apply_tuning(build_model(tiny_spec), TuningConfig(lora_rank=1, lora_parts=("neck",)))
+        apply_tuning(build_network(tiny_spec), TuningConfig(lora_rank=1, lora_parts=("neck",)))
 
 
 def test_a_run_with_additions_leaves_the_encoder_alone_and_ships_a_plain_model(
     tmp_path: Path, tiny_config: RunConfig, store: PackedStore
 ):
     torch.manual_seed(3)
-    initial = build_model(tiny_config.model).state_dict()
+    initial = build_network(tiny_config.model).state_dict()
     tuning = TuningConfig(lora_rank=2, lora_parts=("encoder",))
     trainer = Trainer(replace(tiny_config, tuning=tuning), store, tmp_path, torch.device("cpu"), initial=initial)
     trainer.run(float("inf"))
     own = trainer.model.state_dict()["encoder.stem.body.conv.parametrizations.weight.original"]
     assert torch.equal(own, initial["encoder.stem.body.conv.weight"])
     shipped = torch.load(tmp_path / "best.pt", weights_only=True)["model"]
-    build_model(tiny_config.model).load_state_dict(shipped)  # the plain names, all of them
+    build_network(tiny_config.model).load_state_dict(shipped)  # the plain names, all of them
     again = Trainer(replace(tiny_config, tuning=tuning), store, tmp_path, torch.device("cpu"))
     assert again.resume()

@@ -12,7 +12,10 @@ from collections import OrderedDict
 from torch import Tensor, nn
 from torch.nn import functional
 
+from graysam.models.network import EmbeddingShape, Encoder
 from graysam.models.spec import ModelSpec
+
+STRIDE = 8  # pixels of the canvas, along each side, for one cell of the embedding
 
 
 def conv_norm(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -50,11 +53,11 @@ class ResidualUnit(nn.Module):
         return functional.relu(features + self.second(self.first(features)))
 
 
-class ConvEncoder(nn.Module):
+class ConvEncoder(Encoder):
     """(B, 3, S, S) in [0, 1] to (B, embedding_width, S / 8, S / 8)."""
 
     def __init__(self, spec: ModelSpec) -> None:
-        super().__init__()
+        super().__init__(spec)
         stem, early, middle, late, last = spec.encoder_widths
         self.stem = ConvUnit(3, stem, stride=2)
         self.stride_4 = nn.Sequential(ConvUnit(stem, early, stride=2), ResidualUnit(early))
@@ -67,13 +70,19 @@ class ConvEncoder(nn.Module):
         self.lateral_32 = conv_norm(last, width, kernel=1)
         self.merge = ConvUnit(width, width)
 
+    @classmethod
+    def embedding_shape(cls, spec: ModelSpec) -> EmbeddingShape:
+        """Give channels, height and width of the embedding; see `Encoder`."""
+        return spec.embedding_width, spec.canvas // STRIDE, spec.canvas // STRIDE
+
     def forward(self, canvas: Tensor) -> Tensor:
         """Embed a batch of canvases."""
         at_8 = self.stride_8(self.stride_4(self.stem(canvas - 0.5)))
         at_16 = self.stride_16(at_8)
         at_32 = self.stride_32(at_16)
         coarse = self.lateral_16(at_16) + upsample(self.lateral_32(at_32))
-        return self.merge(self.lateral_8(at_8) + upsample(coarse))  # type: ignore[no-any-return]
+        embedding: Tensor = self.merge(self.lateral_8(at_8) + upsample(coarse))
+        return embedding
 
 
 def upsample(features: Tensor) -> Tensor:

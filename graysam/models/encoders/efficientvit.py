@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from graysam.errors import CheckpointError
+from graysam.models.network import EmbeddingShape, Encoder
 from graysam.models.spec import ModelSpec
 
 STAGE_WIDTHS: Final = (32, 64, 128, 256, 512)
@@ -205,18 +205,23 @@ class LayerNorm2d(nn.Module):
         return normal * self.weight[:, None, None] + self.bias[:, None, None]
 
 
-class EfficientViTEncoder(nn.Module):
+class EfficientViTEncoder(Encoder):
     """The image encoder of EfficientViT-SAM-L0: 30.73 million parameters, 16.95 GMAC at 256x256.
 
     The neck's size is free of weights: 64 as published, or 32, which takes a quarter of the neck's cost (two
     thirds of the whole encoder's) and asks for weights trained so.
     """
 
-    def __init__(self, *, neck_size: int = 64) -> None:
-        super().__init__()
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
         self.backbone = Backbone()
-        self.neck = Neck(size=neck_size)
+        self.neck = Neck(size=spec.neck_size)
         self.norm = LayerNorm2d(EMBEDDING_WIDTH)
+
+    @classmethod
+    def embedding_shape(cls, spec: ModelSpec) -> EmbeddingShape:
+        """Give channels, height and width of the embedding; see `Encoder`."""
+        return EMBEDDING_WIDTH, spec.neck_size, spec.neck_size
 
     def forward(self, canvas: Tensor) -> Tensor:
         """Embed images.
@@ -225,20 +230,6 @@ class EfficientViTEncoder(nn.Module):
         """
         result: Tensor = self.norm(self.neck(self.backbone(canvas)))
         return result
-
-
-def build_image_encoder(spec: ModelSpec) -> EfficientViTEncoder:
-    """Build the encoder that a spec asks for.
-
-    Raises:
-        CheckpointError: the spec's embedding is not of this encoder's fixed width.
-    """
-    if spec.embedding_width != EMBEDDING_WIDTH:
-        raise CheckpointError(
-            f"spec {spec.name!r}: embedding_width is {spec.embedding_width}, but encoder 'efficientvit_l0' "
-            f"gives {EMBEDDING_WIDTH}; set embedding_width={EMBEDDING_WIDTH}."
-        )
-    return EfficientViTEncoder(neck_size=spec.neck_size)
 
 
 def _stage(index: int) -> Chain:

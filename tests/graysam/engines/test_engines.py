@@ -14,8 +14,9 @@ from graysam.errors import EngineError
 from graysam.export import export
 from graysam.image.preprocessing import prepare_slice
 from graysam.models.checkpoint import load_model, save_checkpoint
-from graysam.models.frames import Neighbour, frame_prompts
-from graysam.models.segmenter import build_model
+from graysam.models.frames import frame_prompts
+from graysam.models.network import build_network
+from graysam.prompts import Neighbour, Prompt
 
 BOXES = [Box(20, 15, 49, 34), Box(0, 0, 79, 59), Box(30, 20, 33, 22)]
 
@@ -27,17 +28,17 @@ def noisy_block(seed, x):
     return image
 
 
-def beside():
-    """What is known of a block from the slice beside."""
+def neighbour():
+    """What is known of a block from the neighbouring slice."""
     image = noisy_block(6, 22)
     return Neighbour(image, image > 90)
 
 
 def prompt(spec, boxes=BOXES):
-    """Ask for boxes, of which all but the second are known from the slice beside."""
+    """Ask for boxes, of which all but the second are known from the neighbouring slice."""
     prepared = prepare_slice(noisy_block(5, 20), spec)
-    known = [None if box == BOXES[1] else beside() for box in boxes]
-    return prepared.canvas, frame_prompts(prepared, boxes, spec, known).inputs()
+    prompts = [Prompt(box, None if box == BOXES[1] else neighbour()) for box in boxes]
+    return prepared.canvas, frame_prompts(prepared, prompts, spec).inputs()
 
 
 def answers(engine, boxes=BOXES):
@@ -81,7 +82,7 @@ def test_what_is_known_from_the_slice_beside_changes_the_answer(exported, kind):
 def test_a_model_without_memory_is_exported_without_that_input(tiny_checkpoint, tmp_path):
     torch.manual_seed(0)
     spec = replace(load_model(tiny_checkpoint).spec, memory=False)
-    model = build_model(spec)
+    model = build_network(spec)
     torch.nn.init.normal_(model.decoder.to_logits.weight, std=0.1)
     save_checkpoint(tmp_path / "tiny.pt", model, spec)
     export(tmp_path / "tiny.pt", tmp_path)

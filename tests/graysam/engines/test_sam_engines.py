@@ -9,6 +9,7 @@ from graysam.boxes import Box, VolumeBox
 from graysam.inference.images import segment_slice
 from graysam.inference.volumes import segment_volume
 from graysam.models.spec import ModelSpec
+from graysam.prompts import Prompt
 
 # The paper's weights' shapes on a small canvas: 35 million parameters, but little arithmetic.
 SMALL_SAM = ModelSpec(
@@ -33,11 +34,11 @@ def drawn_slice():
 def sam_checkpoint(tmp_path_factory) -> Path:
     torch = pytest.importorskip("torch")
     from graysam.models.checkpoint import save_checkpoint
-    from graysam.models.segmenter import build_model
+    from graysam.models.network import build_network
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("sam") / "sam.pt"
-    save_checkpoint(path, build_model(SMALL_SAM), SMALL_SAM, half=True)
+    save_checkpoint(path, build_network(SMALL_SAM), SMALL_SAM, half=True)
     return path
 
 
@@ -60,13 +61,13 @@ def test_openvino_gives_the_numbers_of_torch_for_a_sam_model(sam_checkpoint, tmp
     pytest.importorskip("openvino")
     from graysam.engines.openvino_engine import OpenVinoEngine
     from graysam.engines.torch_engine import TorchEngine
-    from graysam.export import main
+    from graysam.export.command import main
     from graysam.image.preprocessing import prepare_slice
     from graysam.models.frames import frame_prompts
 
     assert main(["--checkpoint", str(sam_checkpoint), "--out", str(tmp_path)]) == 0
     prepared = prepare_slice(drawn_slice(), SMALL_SAM)
-    inputs = frame_prompts(prepared, BOXES, SMALL_SAM).inputs()
+    inputs = frame_prompts(prepared, [Prompt(box) for box in BOXES], SMALL_SAM).inputs()
     reference, engine = TorchEngine.load(tmp_path / "model.pt"), OpenVinoEngine.load(tmp_path)
     embedding = reference.encode(prepared.canvas)
     np.testing.assert_allclose(engine.encode(prepared.canvas), embedding, atol=1e-3, rtol=1e-3)

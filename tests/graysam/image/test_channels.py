@@ -7,16 +7,16 @@ import pytest
 
 from graysam.image.channels import (
     CHANNEL_PRESETS,
+    ChannelPreset,
     clahe,
     diffuse_edges,
     equalize,
     is_colour,
     released_bytes,
     released_channels,
-    stack_neighbours,
     to_gray,
 )
-from graysam.image.preprocessing import prepare_slice
+from graysam.image.preprocessing import prepare_slice, slice_at
 from graysam.models.spec import GRAYSAM
 
 RELEASED = Path(__file__).parent / "data" / "released_channels.npz"
@@ -133,7 +133,7 @@ def test_gray_is_luma_and_three_equal_channels_count_as_gray():
 @pytest.mark.parametrize("preset", ALL_PRESETS)
 def test_a_gray_image_gives_the_same_as_its_three_copies(preset):
     image = noise((24, 31))
-    make = CHANNEL_PRESETS[preset]
+    make = CHANNEL_PRESETS[preset].make
     np.testing.assert_array_equal(make(image), make(np.dstack([image] * 3)))
 
 
@@ -142,7 +142,7 @@ def test_a_gray_image_gives_the_same_as_its_three_copies(preset):
 )
 def test_colour_is_kept_by_our_presets_and_turned_to_gray_by_those_of_the_paper(preset, keeps):
     colour = noise((12, 9, 3))
-    channels = CHANNEL_PRESETS[preset](colour)
+    channels = CHANNEL_PRESETS[preset].make(colour)
     assert np.array_equal(channels, colour) == keeps
 
 
@@ -151,7 +151,7 @@ def test_colour_is_kept_by_our_presets_and_turned_to_gray_by_those_of_the_paper(
 
 def test_graysam_stacks_raw_diffused_and_clahe_of_the_diffused():
     image = noise((40, 30))
-    channels = CHANNEL_PRESETS["graysam"](image)
+    channels = CHANNEL_PRESETS["graysam"].make(image)
     np.testing.assert_array_equal(channels[..., 0], image)
     np.testing.assert_array_equal(channels[..., 1], diffuse_edges(image, steps=5, edge_intensity=0.06))
     np.testing.assert_array_equal(channels[..., 2], clahe(channels[..., 1]))
@@ -159,7 +159,7 @@ def test_graysam_stacks_raw_diffused_and_clahe_of_the_diffused():
 
 def test_paper_stacks_raw_diffused_and_the_diffused_equalised():
     image = noise((10, 12))
-    channels = CHANNEL_PRESETS["paper"](image)
+    channels = CHANNEL_PRESETS["paper"].make(image)
     np.testing.assert_array_equal(channels[..., 0], image)
     np.testing.assert_array_equal(channels[..., 1], diffuse_edges(image, steps=1, edge_intensity=20 / 255, rate=0.1))
     np.testing.assert_array_equal(channels[..., 2], equalize(channels[..., 1]))
@@ -194,20 +194,36 @@ def test_released_makes_a_blank_image_black_where_the_public_code_divides_by_zer
     assert not released_bytes(np.full((3, 4), value, np.uint8)).any()
 
 
+ADJACENT = replace(GRAYSAM, channels="adjacent")
+
+
 def test_adjacent_shows_the_neighbouring_slices_and_the_slice_itself_beyond_either_end():
     volume = np.arange(3, dtype=np.float32).reshape(3, 1, 1) / 2  # three slices of one pixel: 0, 0.5, 1
-    make = CHANNEL_PRESETS["adjacent"]
-    assert make(stack_neighbours(volume, 1)).ravel().tolist() == [0, 0.5, 1]
-    assert make(stack_neighbours(volume, 0)).ravel().tolist() == [0, 0, 0.5]
-    assert make(stack_neighbours(volume, 2)).ravel().tolist() == [0.5, 1, 1]
+    make = CHANNEL_PRESETS["adjacent"].make
+    assert make(slice_at(volume, 1, ADJACENT)).ravel().tolist() == [0, 0.5, 1]
+    assert make(slice_at(volume, 0, ADJACENT)).ravel().tolist() == [0, 0, 0.5]
+    assert make(slice_at(volume, 2, ADJACENT)).ravel().tolist() == [0.5, 1, 1]
     assert make(volume[1]).ravel().tolist() == [0.5, 0.5, 0.5]
-    assert stack_neighbours(volume[:1], 0).ravel().tolist() == [0, 0, 0]
+    assert slice_at(volume[:1], 0, ADJACENT).ravel().tolist() == [0, 0, 0]
+
+
+def test_where_a_store_lacks_the_neighbouring_slice_the_slice_itself_stands_in_for_it():
+    stored = {3: np.full((1, 2), 30, np.uint8), 4: np.full((1, 2), 40, np.uint8), 5: np.full((2, 2), 50, np.uint8)}
+    assert slice_at(stored, 3, ADJACENT)[0, 0].tolist() == [30, 30, 40]  # no slice 2
+    assert slice_at(stored, 4, ADJACENT)[0, 0].tolist() == [30, 40, 40]  # slice 5 is of another size
+
+
+def test_other_presets_are_shown_the_slice_alone_in_eight_bits_or_as_floats():
+    volume = np.arange(12, dtype=np.int16).reshape(3, 2, 2)
+    assert slice_at(volume, 1, GRAYSAM).tolist() == [[4, 5], [6, 7]]
+    assert slice_at(volume, 1, GRAYSAM).dtype == np.float32
+    assert slice_at(volume.astype(np.uint8), 1, GRAYSAM).dtype == np.uint8
 
 
 @pytest.mark.parametrize("preset", ALL_PRESETS)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 2), (2, 1), (3, 256), (256, 1), (9, 7), (1, 1, 3), (5, 8, 3)])
 def test_every_preset_gives_three_channels_in_the_unit_range_whatever_the_shape(preset, shape):
-    channels = CHANNEL_PRESETS[preset](noise(shape))
+    channels = CHANNEL_PRESETS[preset].make(noise(shape))
     assert channels.shape == (*shape[:2], 3)
     assert channels.dtype == np.float32
     assert channels.min() >= 0
@@ -237,8 +253,9 @@ def test_a_thin_image_makes_a_thin_stripe_in_the_unit_range(preset, shape):
 @pytest.mark.parametrize("preset", ALL_PRESETS)
 def test_a_huge_image_is_enhanced_at_the_size_of_the_canvas_only(preset, monkeypatch):
     seen = []
-    make = CHANNEL_PRESETS[preset]
-    monkeypatch.setitem(CHANNEL_PRESETS, preset, lambda image: seen.append(image.shape) or make(image))
+    make = CHANNEL_PRESETS[preset].make
+    watched = ChannelPreset(lambda image: seen.append(image.shape) or make(image))
+    monkeypatch.setitem(CHANNEL_PRESETS, preset, watched)
     huge = np.zeros((6000, 8000), np.uint8)
     huge[2000:4000, 3000:5000] = 255
     canvas = prepare_slice(huge, replace(GRAYSAM, channels=preset)).canvas

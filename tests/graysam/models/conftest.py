@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from graysam.models.sam_segmenter import SamSegmenter
+from graysam.models.network import Network, build_network
 from graysam.models.spec import L0
 
 sys.path.insert(0, str(Path(__file__).parent))  # for seeded.py, whatever the import mode
@@ -28,8 +28,8 @@ def _no_gradients() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def l0() -> SamSegmenter:
+def l0() -> Network:
     """The paper's model with seeded weights and BatchNorm statistics; treat as read-only."""
-    model = SamSegmenter(L0)
-    model.load_state_dict(seeded.seeded_state(model))
+    model = build_network(L0)
+    model.load_state_dict(seeded.seeded_state(model, name_of=seeded.official_name))
     return model.eval().requires_grad_(False)

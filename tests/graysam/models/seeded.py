@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+
+from graysam.models.checkpoint import OFFICIAL_PARTS
 
 
 def seeded_uniform(name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
@@ -27,9 +30,13 @@ def seeded_uniform(name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
     return ((z >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1.0).reshape(shape)
 
 
-def seeded_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Give weights and BatchNorm statistics for every key of the model, scaled to keep signals of order 1."""
-    return {key: torch.from_numpy(_values(key, value)).to(value.dtype) for key, value in model.state_dict().items()}
+def seeded_state(model: nn.Module, *, name_of: Callable[[str], str] = str) -> dict[str, torch.Tensor]:
+    """Give weights and BatchNorm statistics for every key of the model, scaled to keep signals of order 1.
+
+    name_of: gives the name that a key's numbers are made from.
+    """
+    state = model.state_dict().items()
+    return {key: torch.from_numpy(_values(name_of(key), value)).to(value.dtype) for key, value in state}
 
 
 def _values(key: str, like: torch.Tensor) -> NDArray[np.float64]:
@@ -45,6 +52,14 @@ def _values(key: str, like: torch.Tensor) -> NDArray[np.float64]:
     if "embed" in key or "token.weight" in key or "tokens.weight" in key or "gaussian" in key:
         return values
     return values * math.sqrt(3.0 / math.prod(shape[1:]))  # variance 1 / fan-in
+
+
+def official_name(key: str) -> str:
+    """Give what the public model calls a weight of ours."""
+    for official, own in OFFICIAL_PARTS.items():
+        if key.startswith(own):
+            return official + key.removeprefix(own)
+    raise AssertionError(f"{key} is of no part that the public model has")
 
 
 def canvas(size: int = 256) -> NDArray[np.float32]:

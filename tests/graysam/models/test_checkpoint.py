@@ -9,8 +9,7 @@ import torch
 
 from graysam.errors import CheckpointError
 from graysam.models.checkpoint import load_model, load_weights, read_checkpoint, save_checkpoint
-from graysam.models.sam_segmenter import SamSegmenter
-from graysam.models.segmenter import build_model
+from graysam.models.network import build_network
 from graysam.models.spec import GRAYSAM, L0
 
 SMALL = replace(GRAYSAM, name="small", encoder_widths=(8, 8, 8, 8, 8), decoder_widths=(8, 8, 8, 8), embedding_width=8)
@@ -33,7 +32,7 @@ def official_state() -> dict[str, torch.Tensor]:
 
 
 def test_a_model_comes_back_with_its_spec_and_what_was_kept_beside_it(tmp_path):
-    model = build_model(SMALL).eval()
+    model = build_network(SMALL).eval()
     extra = {"step": 7, "dsc": [0.5, None], "optimizer": {"momentum": torch.ones(2)}}
     save_checkpoint(tmp_path / "model.pt", model, SMALL, extra)
 
@@ -94,7 +93,7 @@ def test_official_wrappers_come_off_by_themselves(tmp_path, wrap):
 
 def test_an_official_l0_checkpoint_loads_when_told_its_spec(tmp_path):
     torch.save({"model": official_state()}, tmp_path / "l0.pt")
-    assert isinstance(load_model(tmp_path / "l0.pt", spec=L0), SamSegmenter)
+    assert load_model(tmp_path / "l0.pt", spec=L0).spec == L0
     with pytest.raises(CheckpointError, match="holds no spec"):
         load_model(tmp_path / "l0.pt")
 
@@ -102,11 +101,11 @@ def test_an_official_l0_checkpoint_loads_when_told_its_spec(tmp_path):
 @pytest.mark.parametrize("prefix", ["image_encoder.", ""], ids=["whole model", "encoder alone"])
 def test_the_image_encoder_alone_loads_from_either_layout(prefix):
     encoder = {key: value for key, value in official_state().items() if key.startswith("image_encoder.")}
-    model = SamSegmenter(L0)
+    model = build_network(L0)
     state = {prefix + key.removeprefix("image_encoder."): value for key, value in encoder.items()}
-    load_weights(model, state, part="image_encoder")
-    assert model.image_encoder.norm.weight.abs().sum() == 0
-    assert model.mask_decoder.iou_token.weight.abs().sum() > 0
+    load_weights(model, state, part="encoder")
+    assert model.encoder.norm.weight.abs().sum() == 0
+    assert model.decoder.mask_decoder.iou_token.weight.abs().sum() > 0
 
 
 def test_a_mismatch_names_every_key_and_changes_nothing():
@@ -200,7 +199,7 @@ def test_a_spec_of_a_newer_version_is_refused_with_its_unknown_key(tmp_path):
 
 
 def test_another_spec_than_wanted_is_refused(tmp_path):
-    save_checkpoint(tmp_path / "model.pt", build_model(SMALL), SMALL)
+    save_checkpoint(tmp_path / "model.pt", build_network(SMALL), SMALL)
     with pytest.raises(CheckpointError, match="holds a model of spec"):
         load_model(tmp_path / "model.pt", spec=GRAYSAM)
 

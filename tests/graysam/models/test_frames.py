@@ -7,8 +7,9 @@ import pytest
 
 from graysam.boxes import Box
 from graysam.image.preprocessing import prepare_slice
-from graysam.models.frames import Neighbour, frame_prompts
+from graysam.models.frames import frame_prompts
 from graysam.models.spec import ModelSpec
+from graysam.prompts import Neighbour, Prompt
 
 SAM = ModelSpec(name="sam", decoder="sam", channels="plain")
 BOX_FRAME = ModelSpec(name="box", channels="plain", view_size=32)
@@ -23,12 +24,12 @@ def prepared():
 
 
 def test_a_sam_decoder_gets_its_boxes_in_canvas_pixels(prepared):
-    frame = frame_prompts(prepared, [Box(100, 50, 201, 151)], SAM)
+    frame = frame_prompts(prepared, [Prompt(Box(100, 50, 201, 151))], SAM)
     assert frame.inputs()["boxes_canvas"] == pytest.approx(np.array([[50, 25, 100.5, 75.5]]))
 
 
 def test_a_sam_decoder_answers_for_the_whole_slice(prepared):
-    (rows, columns), logits = frame_prompts(prepared, [Box(0, 0, 9, 9)], SAM).to_original(
+    (rows, columns), logits = frame_prompts(prepared, [Prompt(Box(0, 0, 9, 9))], SAM).to_original(
         0, np.ones((256, 256), np.float32)
     )
     assert (rows, columns) == (slice(0, 512), slice(0, 512))
@@ -37,7 +38,7 @@ def test_a_sam_decoder_answers_for_the_whole_slice(prepared):
 
 def test_a_box_frame_decoder_sees_the_object_large(prepared):
     # 40 pixels and margins of 6 + 10: a window of 72 pixels on 32 cells; the object covers 40 / 72 of each side
-    frame = frame_prompts(prepared, [Box(200, 200, 239, 239), Box(0, 0, 9, 9)], BOX_FRAME)
+    frame = frame_prompts(prepared, [Prompt(Box(200, 200, 239, 239)), Prompt(Box(0, 0, 9, 9))], BOX_FRAME)
     inputs = frame.inputs()
     assert inputs["detail"].shape == (2, 3, 32, 32)
     assert inputs["detail"][0].mean() == pytest.approx((40 / 72) ** 2, abs=0.01)
@@ -46,7 +47,7 @@ def test_a_box_frame_decoder_sees_the_object_large(prepared):
 
 
 def test_a_box_frame_decoder_answers_for_its_window(prepared):
-    frame = frame_prompts(prepared, [Box(200, 200, 239, 239)], BOX_FRAME)
+    frame = frame_prompts(prepared, [Prompt(Box(200, 200, 239, 239))], BOX_FRAME)
     (rows, columns), logits = frame.to_original(0, np.ones((32, 32), np.float32))
     assert (rows, columns) == (slice(184, 256), slice(184, 256))
     assert logits.shape == (72, 72)
@@ -55,7 +56,7 @@ def test_a_box_frame_decoder_answers_for_its_window(prepared):
 def test_detail_is_scaled_by_the_slice_and_not_by_the_window():
     image = np.zeros((256, 256), np.uint8)
     image[0, 0], image[100:150, 100:150] = 200, 100
-    frame = frame_prompts(prepare_slice(image, BOX_FRAME), [Box(100, 100, 149, 149)], BOX_FRAME)
+    frame = frame_prompts(prepare_slice(image, BOX_FRAME), [Prompt(Box(100, 100, 149, 149))], BOX_FRAME)
     assert frame.inputs()["detail"].max() == pytest.approx(0.5)
 
 
@@ -71,25 +72,25 @@ def of_range_200(shape=(256, 256)):
 
 
 def memory_of(image, boxes, neighbours, spec=MEMORY):
-    return frame_prompts(prepare_slice(image, spec), boxes, spec, neighbours).inputs()["memory"]
+    prompts = [Prompt(box, neighbour) for box, neighbour in zip(boxes, neighbours, strict=True)]
+    return frame_prompts(prepare_slice(image, spec), prompts, spec).inputs()["memory"]
 
 
-@pytest.mark.parametrize("neighbours", [None, [None, None]])
-def test_where_nothing_is_known_memory_is_zero(prepared, neighbours):
-    memory = frame_prompts(prepared, [BOX, Box(0, 0, 9, 9)], MEMORY, neighbours).inputs()["memory"]
+def test_where_nothing_is_known_memory_is_zero(prepared):
+    memory = frame_prompts(prepared, [Prompt(BOX), Prompt(Box(0, 0, 9, 9))], MEMORY).inputs()["memory"]
     assert memory.shape == (2, 2, 32, 32)
     assert memory.dtype == np.float32
     assert not memory.any()
 
 
 def test_models_without_memory_are_not_shown_the_slice_beside(prepared):
-    known = Neighbour(prepared.image, np.ones((512, 512), bool))
-    assert set(frame_prompts(prepared, [BOX], BOX_FRAME, [known]).inputs()) == {
+    known = Prompt(BOX, Neighbour(prepared.image, np.ones((512, 512), bool)))
+    assert set(frame_prompts(prepared, [known], BOX_FRAME).inputs()) == {
         "detail",
         "box_in_view",
         "view_in_canvas",
     }
-    assert set(frame_prompts(prepared, [BOX], SAM, [known]).inputs()) == {"boxes_canvas"}
+    assert set(frame_prompts(prepared, [known], SAM).inputs()) == {"boxes_canvas"}
 
 
 def test_memory_tells_where_the_object_was_found_under_the_view():

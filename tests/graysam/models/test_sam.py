@@ -8,12 +8,10 @@ import pytest
 import seeded
 import torch
 
-from graysam.errors import CheckpointError
 from graysam.models.decoders.sam_mask_decoder import MASK_TOKENS
 from graysam.models.encoders.efficientvit import EfficientViTEncoder, _linear_attention
-from graysam.models.sam_segmenter import SamSegmenter
-from graysam.models.segmenter import build_model
-from graysam.models.spec import GRAYSAM, L0, L0_LEAN
+from graysam.models.network import build_network
+from graysam.models.spec import GRAYSAM, L0_LEAN, ModelSpec
 
 DATA = Path(__file__).parent / "data"
 TOLERANCE = 1e-5  # the recorded values are of order 1; measured here: 2.3e-6 in float32, 1.2e-7 in float64
@@ -31,11 +29,11 @@ def count(model: torch.nn.Module) -> int:
 
 def test_the_model_has_as_many_parameters_as_published(l0):
     assert count(l0) == 34_792_784
-    assert round(count(l0.image_encoder) / 1e6, 2) == 30.73
+    assert round(count(l0.encoder) / 1e6, 2) == 30.73
 
 
 def test_the_keys_and_shapes_are_those_of_the_public_model(l0):
-    ours = [f"{key} {'x'.join(map(str, value.shape))}" for key, value in l0.state_dict().items()]
+    ours = [f"{seeded.official_name(key)} {'x'.join(map(str, value.shape))}" for key, value in l0.state_dict().items()]
     assert sorted(ours) == sorted((DATA / "original_keys.txt").read_text().splitlines())
 
 
@@ -51,15 +49,15 @@ def test_the_encoder_equals_the_public_one(l0, original):
 
 
 def test_the_lean_neck_equals_the_public_one_with_its_upsampling_set_to_32(l0, original):
-    lean = EfficientViTEncoder(neck_size=32).eval()
-    lean.load_state_dict(l0.image_encoder.state_dict())
+    lean = EfficientViTEncoder(L0_LEAN).eval()
+    lean.load_state_dict(l0.encoder.state_dict())
     embedding = lean(torch.from_numpy(seeded.canvas()))
     assert embedding.shape == (1, 256, 32, 32)
     np.testing.assert_allclose(embedding[:, ::8, ::2, ::2], original["encoder_32"], rtol=0, atol=TOLERANCE)
 
 
 def test_masks_and_ious_of_several_boxes_equal_the_public_decoder_run_box_by_box(l0, original):
-    logits, iou = l0.decode(torch.from_numpy(seeded.embedding()), torch.from_numpy(seeded.BOXES))
+    logits, iou = l0.decode(torch.from_numpy(seeded.embedding()), boxes_canvas=torch.from_numpy(seeded.BOXES))
     assert logits.shape == (3, 256, 256)
     assert iou.shape == (3,)
     np.testing.assert_allclose(logits[:, ::8, ::8], original["logits"][:, 0], rtol=0, atol=TOLERANCE)
@@ -67,8 +65,8 @@ def test_masks_and_ious_of_several_boxes_equal_the_public_decoder_run_box_by_box
 
 
 def test_all_four_mask_tokens_equal_the_public_decoder(l0, original):
-    prompts = l0.prompt_encoder
-    logits, iou = l0.mask_decoder(
+    prompts = l0.decoder.prompt_encoder
+    logits, iou = l0.decoder.mask_decoder(
         torch.from_numpy(seeded.embedding()) + prompts.no_mask(),
         prompts(torch.from_numpy(seeded.BOXES)),
         position=prompts.position_of_pixels(),
@@ -81,32 +79,32 @@ def test_all_four_mask_tokens_equal_the_public_decoder(l0, original):
 def test_sharing_the_image_over_boxes_changes_nothing(l0):
     # One image for three boxes (first-layer projections computed once), against one image given per box.
     embedding, boxes = torch.from_numpy(seeded.embedding()), torch.from_numpy(seeded.BOXES)
-    shared, shared_iou = l0.decode(embedding, boxes)
-    own, own_iou = l0.decode(embedding.expand(3, -1, -1, -1), boxes)
+    shared, shared_iou = l0.decode(embedding, boxes_canvas=boxes)
+    own, own_iou = l0.decode(embedding.expand(3, -1, -1, -1), boxes_canvas=boxes)
     torch.testing.assert_close(shared, own, rtol=0, atol=2e-6)
     torch.testing.assert_close(shared_iou, own_iou, rtol=0, atol=2e-6)
 
 
 def test_no_boxes_give_no_masks(l0):
-    logits, iou = l0.decode(torch.from_numpy(seeded.embedding()), torch.zeros(0, 4))
+    logits, iou = l0.decode(torch.from_numpy(seeded.embedding()), boxes_canvas=torch.zeros(0, 4))
     assert logits.shape == (0, 256, 256)
     assert iou.shape == (0,)
 
 
 def test_a_lean_model_works_at_half_the_resolution():
-    model = build_model(replace(L0_LEAN, canvas=64)).eval()
+    model = build_network(replace(L0_LEAN, canvas=64)).eval()
     embedding = model.encode(torch.zeros(2, 3, 64, 64))
     assert embedding.shape == (2, 256, 32, 32)
-    assert model.decode(embedding, torch.tensor([[1.0, 2.0, 9.0, 9.0]] * 2))[0].shape == (2, 128, 128)
+    assert model.decode(embedding, boxes_canvas=torch.tensor([[1.0, 2.0, 9.0, 9.0]] * 2))[0].shape == (2, 128, 128)
 
 
 def test_gradients_reach_the_embedding_and_every_weight_of_the_decoder_that_boxes_use():
-    model = SamSegmenter(L0_LEAN).train()
+    model = build_network(L0_LEAN).train()
     embedding = torch.rand(2, 256, 32, 32, requires_grad=True)
     with torch.enable_grad():
-        logits, iou = model.decode(embedding, torch.tensor([[1.0, 2.0, 40.0, 50.0]] * 2))
+        logits, iou = model.decode(embedding, boxes_canvas=torch.tensor([[1.0, 2.0, 40.0, 50.0]] * 2))
         (logits.square().mean() + iou.sum()).backward()
-    decoding = [*model.prompt_encoder.named_parameters(), *model.mask_decoder.named_parameters()]
+    decoding = [*model.decoder.prompt_encoder.named_parameters(), *model.decoder.mask_decoder.named_parameters()]
     without = {name for name, parameter in decoding if parameter.grad is None}
     points_and_masks = ("mask_downscaling", "not_a_point", "point_embeddings.0", "point_embeddings.1")
     other_mask_tokens = tuple(f"output_hypernetworks_mlps.{token}" for token in (1, 2, 3))
@@ -128,12 +126,14 @@ def test_linear_attention_is_a_mean_of_values_weighted_by_relu_products():
     torch.testing.assert_close(_linear_attention(qkv), expected)
 
 
-@pytest.mark.parametrize("wrong", [replace(L0, embedding_width=64), replace(L0, encoder="conv", embedding_width=256)])
-def test_a_spec_that_sam_cannot_serve_is_refused(wrong):
-    with pytest.raises(CheckpointError, match=wrong.name):
-        build_model(wrong)
+def test_the_sam_decoder_takes_the_small_encoder_too():
+    spec = ModelSpec(name="small", decoder="sam", canvas=64, encoder_widths=(8,) * 5, embedding_width=32)
+    model = build_network(spec).eval()
+    embedding = model.encode(torch.zeros(1, 3, 64, 64))
+    assert embedding.shape == (1, 32, 8, 8)
+    assert model.decode(embedding, boxes_canvas=torch.tensor([[1.0, 2.0, 9.0, 9.0]]))[0].shape == (1, 32, 32)
 
 
 def test_the_box_frame_decoder_takes_the_l0_encoder_too():
-    model = build_model(replace(GRAYSAM, encoder="efficientvit_l0", embedding_width=256, neck_size=32)).eval()
+    model = build_network(replace(GRAYSAM, encoder="efficientvit_l0", embedding_width=256, neck_size=32)).eval()
     assert model.encode(torch.zeros(1, 3, 256, 256)).shape == (1, 256, 32, 32)

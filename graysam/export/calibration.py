@@ -1,0 +1,161 @@
+"""Which slices and prompts int8 quantization looks at: drawn from a packed store or from a folder of cases.
+
+They are cut, framed and prepared as prediction does it; the ranges found on them are those that prediction meets.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from graysam.boxes import Box, VolumeBox, box_around
+from graysam.errors import EngineError
+from graysam.formats.npz import find_cases, read_case
+from graysam.image.preprocessing import slice_at
+from graysam.inference.baselines import BaselineSegmenter
+from graysam.inference.volumes import walk_from_middle
+from graysam.noisy_boxes import LARGEST_SHIFT_PX, reference_pixel, shifted
+from graysam.prompts import Neighbour, Prompt
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from graysam.models.spec import ModelSpec
+    from graysam.store import PackedStore, StoreEntry
+
+CALIBRATION_SLICES: Final = 300
+
+
+@dataclass(frozen=True)
+class CalibrationSlice:
+    """One slice and a prompt on it that quantization looks at.
+
+    Attributes:
+        name: where it comes from.
+        image: (H, W) or (H, W, 3), as `prepare_slice` takes it.
+        prompt: the box, and of a volume the neighbouring slice with the object there.
+    """
+
+    name: str
+    image: NDArray[np.generic]
+    prompt: Prompt
+
+
+def calibration_slices(source: Path, spec: ModelSpec, count: int) -> list[CalibrationSlice]:
+    """Draw slices from a packed store (its training split, modalities in turn) or a folder of cases (in turn).
+
+    The draw is a pure function of the source and the count.
+
+    Raises:
+        EngineError: no slice with a box in it.
+        CaseError, StoreError: the source cannot be read.
+    """
+    drawn = _from_cases(source, spec, count) if source.is_dir() else _from_store(source, spec, count)
+    if not drawn:
+        raise EngineError(f"calibration {source}: holds no slice with a box; int8 needs real cases.")
+    return drawn
+
+
+def _from_store(path: Path, spec: ModelSpec, count: int) -> list[CalibrationSlice]:
+    """Draw one object of `count` slices; boxes are tight, or up to 5 canvas pixels off on each side, in turn."""
+    from graysam.store import open_store
+
+    store = open_store(path)
+    rng = np.random.default_rng(0)
+    queues: dict[str, list[StoreEntry]] = {}
+    volumes: dict[tuple[str, str], dict[int, StoreEntry]] = defaultdict(dict)
+    for entry in store.entries:
+        if entry.z >= 0:
+            volumes[entry.dataset, entry.case][entry.z] = entry
+    for number in rng.permutation(len(store.entries)):
+        entry = store.entries[number]
+        if entry.split == "train" and entry.objects:
+            queues.setdefault(entry.modality, []).append(entry)
+    drawn: list[CalibrationSlice] = []
+    while len(drawn) < count and any(queues.values()):
+        for modality in sorted(queues):
+            if not queues[modality] or len(drawn) >= count:
+                continue
+            entry = queues[modality].pop()
+            masks = store.masks(entry)
+            mask = masks[int(rng.integers(len(masks)))]
+            box = box_around(mask)
+            if box is None:
+                continue
+            slices = _StoredSlices(store, volumes[entry.dataset, entry.case] if entry.z >= 0 else {entry.z: entry})
+            neighbour = slices.neighbour(entry.z + 1, mask, spec) if entry.z >= 0 else None
+            largest_px = len(drawn) % 2 * LARGEST_SHIFT_PX * reference_pixel(entry.size_hw)
+            prompt = Prompt(_off_both_ways(box, largest_px, entry.size_hw, rng), neighbour)
+            drawn.append(CalibrationSlice(f"{entry.case}/z{entry.z}", slice_at(slices, entry.z, spec), prompt))
+    return drawn
+
+
+class _StoredSlices(Mapping[int, "NDArray[np.uint8]"]):
+    """The slices of one volume of a store by their number, decoded when they are looked at."""
+
+    def __init__(self, store: PackedStore, entries: Mapping[int, StoreEntry]) -> None:
+        self._store, self._entries = store, entries
+
+    def __getitem__(self, z: int) -> NDArray[np.uint8]:
+        return self._store.image(self._entries[z])
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def neighbour(self, z: int, mask: NDArray[np.bool_], spec: ModelSpec) -> Neighbour | None:
+        """Give slice z with the object there that a mask overlaps most; None where there is no such slice or object."""
+        entry = self._entries.get(z)
+        if entry is None or entry.size_hw != mask.shape:
+            return None
+        most = max(self._store.masks(entry), key=lambda each: int((each & mask).sum()))
+        return Neighbour(slice_at(self, z, spec), most) if (most & mask).any() else None
+
+
+def _off_both_ways(box: Box, largest_px: float, size_hw: tuple[int, int], rng: np.random.Generator) -> Box:
+    """Shift each side by up to `largest_px`, within the slice and without turning the box inside out."""
+    moved = shifted(box, rng.uniform(-1, 1, 4).astype(np.float32) * np.float32(largest_px), size_hw)
+    return moved if moved.x_max > moved.x_min and moved.y_max > moved.y_min else box
+
+
+def _from_cases(folder: Path, spec: ModelSpec, count: int) -> list[CalibrationSlice]:
+    """Draw boxes of the cases in turn; in a volume also slices off the middle, with the box a little enlarged."""
+    per_case: list[list[CalibrationSlice]] = []
+    for path in find_cases(folder):
+        case = read_case(path)
+        slices = []
+        for box in case.boxes:
+            if isinstance(box, Box):
+                slices.append(CalibrationSlice(case.name, case.image, Prompt(box)))
+                continue
+            slices += _of_volume(case.name, case.image, box, spec)
+        per_case.append(slices)
+    drawn: list[CalibrationSlice] = []
+    while len(drawn) < count and any(per_case):
+        drawn += [slices.pop(0) for slices in per_case if slices]
+    return drawn[:count]
+
+
+def _of_volume(name: str, volume: NDArray[np.generic], box: VolumeBox, spec: ModelSpec) -> list[CalibrationSlice]:
+    """Give the middle slice of an object and those half way to its ends."""
+    middle = next(walk_from_middle(box.z_min, box.z_max))[0]
+    chosen = {middle, (box.z_min + middle) // 2, (box.z_max + middle + 1) // 2}
+    slices = []
+    for z in sorted(chosen, key=lambda z: (abs(z - middle), z)):
+        image = slice_at(volume, z, spec)
+        if z == middle:
+            slices.append(CalibrationSlice(f"{name}/z{z}", image, Prompt(box.box)))
+            continue
+        box_there = box.cross_section(z).within((volume.shape[1], volume.shape[2]))
+        before = slice_at(volume, z - 1 if z > middle else z + 1, spec)
+        # No mask is at hand to be shown: the ellipse stands in for it.
+        known = Neighbour(before, BaselineSegmenter("ellipse").segment_image(before, [box_there]) > 0)
+        slices.append(CalibrationSlice(f"{name}/z{z}", image, Prompt(box_there, known)))
+    return slices
