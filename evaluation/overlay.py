@@ -20,6 +20,7 @@ from graysam.image.drawing import (
     scaled_picture,
     to_display,
 )
+from graysam.image.geometry import PictureFit
 
 DASH_PX = 3
 
@@ -57,7 +58,7 @@ def draw_panels(
         shown = fullest_slice(reference, prediction)
         image, reference = image[shown], reference[shown]
         prediction = prediction[shown] if prediction is not None else None
-    size_wh = _panel_size(reference.shape, longest_px)
+    size_wh = PictureFit.for_image(reference.shape, longest_px).size_wh
     base, truth = scaled_picture(to_display(image), size_wh), scaled_labels(reference, size_wh)
     answer = None if prediction is None else scaled_labels(prediction, size_wh)
     colours = label_colours(max(int(labels.max(initial=0)) for labels in (truth, answer) if labels is not None))
@@ -89,10 +90,3 @@ def _outline(painted: BgrImage, reference: NDArray[np.integer]) -> BgrImage:
     dash = ((x + y) // DASH_PX) % 2
     outlined[edge] = np.where(dash[:, None] == 0, 255, 0)
     return outlined
-
-
-def _panel_size(size_hw: tuple[int, ...], longest_px: int) -> tuple[int, int]:
-    """Give (width, height) of the panel: the image's proportions, its longer side `longest_px`."""
-    height, width = size_hw
-    scale = longest_px / max(height, width)
-    return max(1, round(width * scale)), max(1, round(height * scale))

@@ -14,6 +14,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+if __package__ in (None, ""):  # run as a script: the package lies beside this folder
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from graysam.console import run_command
+from graysam.errors import GraySamError
+from graysam.image.geometry import PictureFit
+
 TILE_PX = 256
 COLUMNS = 4
 GAP_PX = 4
@@ -31,14 +38,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.columns < 1:
         parser.error(f"--columns {options.columns}: wanted at least 1")
-    pictures = {path: cv2.imread(str(path), cv2.IMREAD_COLOR) for path in sorted(options.folder.glob("*.png"))}
+    return run_command(lambda: write_gallery(options.folder, options.output, columns=options.columns))
+
+
+def write_gallery(folder: Path, output: Path, *, columns: int) -> int:
+    """Tile the folder's pictures into one, and give 0.
+
+    Raises:
+        GraySamError: there is nothing to tile, or the picture cannot be written.
+    """
+    pictures = {path: cv2.imread(str(path), cv2.IMREAD_COLOR) for path in sorted(folder.glob("*.png"))}
     named = [(path.stem, np.asarray(picture, np.uint8)) for path, picture in pictures.items() if picture is not None]
     if not named:
-        print(f"gallery: no readable .png in {options.folder}", file=sys.stderr)
-        return 2
-    if not cv2.imwrite(str(options.output), tile_pictures(named, columns=options.columns), PNG_OPTIONS):
-        print(f"gallery: cannot write {options.output}", file=sys.stderr)
-        return 2
+        raise GraySamError(f"no readable .png in {folder}.")
+    if not cv2.imwrite(str(output), tile_pictures(named, columns=columns), PNG_OPTIONS):
+        raise GraySamError(f"cannot write {output}.")
     return 0
 
 
@@ -59,10 +73,7 @@ def _tile(name: str, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Give a square with a strip for the name: (TILE_PX + strip, TILE_PX, 3)."""
     strip = 20
     tile = np.full((TILE_PX + strip, TILE_PX, 3), BACKGROUND, np.uint8)
-    inner = TILE_PX - 2 * GAP_PX
-    height, width = picture.shape[:2]
-    scale = inner / max(height, width)
-    new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
+    new_width, new_height = PictureFit.for_image(picture.shape[:2], TILE_PX - 2 * GAP_PX).size_wh
     small = cv2.resize(picture, (new_width, new_height), interpolation=cv2.INTER_AREA)
     top, left = (TILE_PX - new_height) // 2, (TILE_PX - new_width) // 2
     tile[top : top + new_height, left : left + new_width] = small

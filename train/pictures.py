@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from evaluation.dice import dice
 from evaluation.prompts import BOX_KINDS, Answer, ValidationPrompt
+from graysam.image.geometry import PictureFit
 from train.run_folder import read_rows
 
 WHITE, BLACK, LIGHT = (255, 255, 255), (30, 30, 30), (220, 220, 220)
@@ -111,8 +112,7 @@ def draw_tile(prompt: ValidationPrompt, answer: Answer) -> NDArray[np.uint8]:
         cv2.drawContours(canvas, contours, -1, colour, 1)
     corners = (int(box.x_min), int(box.y_min)), (int(box.x_max), int(box.y_max))
     cv2.rectangle(canvas, *corners, YELLOW, 1)
-    scale = TILE_PX / max(canvas.shape[:2])
-    size_wh = max(1, round(canvas.shape[1] * scale)), max(1, round(canvas.shape[0] * scale))
+    size_wh = PictureFit.for_image(canvas.shape[:2], TILE_PX).size_wh
     tile = np.zeros((TILE_PX, TILE_PX, 3), np.uint8)
     tile[: size_wh[1], : size_wh[0]] = cv2.resize(canvas, size_wh, interpolation=cv2.INTER_AREA)
     text = f"{prompt.entry.modality} {100 * dice(prompt.mask, answered):.0f}"

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from graysam.image.geometry import PictureFit
+
 SIDE_PX = 256
 SMALLEST_OBJECT_PX = 60
 MOST_SHAPES = 6
@@ -83,8 +85,7 @@ def superpixel_mask(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArr
         rng: source of the draws.
     """
     height, width = image.shape[:2]
-    scale = SIDE_PX / max(height, width)
-    size_wh = max(1, round(width * scale)), max(1, round(height * scale))
+    size_wh = PictureFit.for_image((height, width), SIDE_PX).size_wh
     small = cv2.GaussianBlur(cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA), (0, 0), 1.0)
     colour = small if small.ndim == 3 else cv2.cvtColor(small, cv2.COLOR_GRAY2RGB)
     spacing = float(rng.uniform(*MARKER_SPACING_PX))

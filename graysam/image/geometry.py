@@ -1,11 +1,12 @@
-"""Frames and the ways between them: the only file that scales coordinates.
+"""Frames and the ways between them: every box, and every answer of a network, changes its frame here.
 
-Three frames are in use:
+Four frames are in use:
 
 * original: pixels of the image as given.
 * canvas: the square that the image encoder sees. The slice is shrunk or enlarged until its longest side fills the
   canvas, and lies at the top left; the rest is zero.
 * view: a square grid laid over the enlarged box of one object, which a box-frame decoder sees.
+* picture: what people are shown, of any size, with the proportions of the original.
 
 Arrays are (H, W), (H, W, C) or (D, H, W); sizes are (height, width). Boxes are x_min, y_min, x_max, y_max with
 *inclusive* maxima, so that a box of one pixel has x_min == x_max, and the area that a box covers reaches from x_min to
@@ -97,6 +98,36 @@ class CanvasFit:
             square = cv2.resize(square, (self.canvas, self.canvas), interpolation=cv2.INTER_LINEAR)
         content = square[: self.content_hw[0], : self.content_hw[1]]
         return resample(content, self.size_hw).astype(np.float32, copy=False)
+
+
+@dataclass(frozen=True)
+class PictureFit:
+    """How a slice is shown to people: with its proportions, in a size of our choice.
+
+    Attributes:
+        size_wh: width and height of the picture, in OpenCV's order, each at least one pixel.
+        scale: pixels of the picture per original pixel.
+    """
+
+    size_wh: tuple[int, int]
+    scale: float
+
+    @classmethod
+    def for_image(
+        cls, size_hw: tuple[int, ...], longest_px: int, *, largest_enlargement: float = math.inf
+    ) -> PictureFit:
+        """Fit a slice of (height, width) so that its longer side has `longest_px` pixels.
+
+        largest_enlargement: a small slice is shown at most that many times larger than it is.
+        """
+        height, width = size_hw
+        scale = min(largest_enlargement, longest_px / max(height, width))
+        return cls((max(1, round(width * scale)), max(1, round(height * scale))), scale)
+
+    def corners(self, box_original: Box) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Give the first and the last pixel (x, y) of a box in the picture, for drawing its frame."""
+        x_min, y_min, x_max, y_max = (round((side + 0.5) * self.scale - 0.5) for side in box_original.numbers)
+        return (x_min, y_min), (x_max, y_max)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from graysam.image.drawing import (
     scaled_picture,
     to_display,
 )
+from graysam.image.geometry import PictureFit
 
 MAX_IMAGE_SIDE = 1024
 MAX_TILE_SIDE = 256
@@ -97,15 +98,11 @@ def _draw_slice(
     image: NDArray[np.uint8], labels: NDArray[np.integer[Any]], boxes: dict[int, Box], *, max_side: int
 ) -> BgrImage:
     """Draw one slice at its picture's size: the longer side has `max_side` pixels, or fewer where it is small."""
-    height, width = image.shape[:2]
-    scale = min(MAX_ENLARGEMENT, max_side / max(height, width))
-    size_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
+    fit = PictureFit.for_image(image.shape[:2], max_side, largest_enlargement=MAX_ENLARGEMENT)
     colours = label_colours(max(int(labels.max(initial=0)), *boxes, 0))
-    picture = paint_labels(scaled_picture(image, size_wh), scaled_labels(labels, size_wh), colours)
+    picture = paint_labels(scaled_picture(image, fit.size_wh), scaled_labels(labels, fit.size_wh), colours)
     for label, box in boxes.items():
-        start = (round((box.x_min + 0.5) * scale - 0.5), round((box.y_min + 0.5) * scale - 0.5))
-        end = (round((box.x_max + 0.5) * scale - 0.5), round((box.y_max + 0.5) * scale - 0.5))
-        cv2.rectangle(picture, start, end, [int(value) for value in colours[label]], 1)
+        cv2.rectangle(picture, *fit.corners(box), [int(value) for value in colours[label]], 1)
     return picture
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graysam.boxes import Box, VolumeBox, box_around
-from graysam.image.geometry import BoxView, CanvasFit, resample
+from graysam.image.geometry import BoxView, CanvasFit, PictureFit, resample
 
 
 def test_box_around_covers_the_mask_and_includes_its_last_row_and_column():
@@ -106,6 +106,20 @@ def test_shrinking_one_axis_while_the_other_grows_still_averages():
 
 def test_colour_keeps_its_axis_when_resampled():
     assert resample(np.zeros((8, 8, 3), np.uint8), (4, 4)).shape == (4, 4, 3)
+
+
+class TestPictureFit:
+    def test_the_longer_side_has_the_wanted_length_and_the_proportions_stay(self):
+        assert PictureFit.for_image((100, 400), 200) == PictureFit((200, 50), 0.5)
+        assert PictureFit.for_image((3, 500), 100).size_wh == (100, 1)  # never less than one pixel
+
+    def test_small_slices_are_not_enlarged_without_bounds(self):
+        assert PictureFit.for_image((10, 20), 1000, largest_enlargement=2.0) == PictureFit((40, 20), 2.0)
+
+    def test_the_corners_of_a_box_are_its_first_and_last_pixel_in_the_picture(self):
+        fit = PictureFit.for_image((10, 20), 40)  # each pixel becomes 2 x 2
+        # pixel 3 covers the picture's pixels 6 and 7; its centre, 3.5 * 2 - 0.5 = 6.5, is rounded to the even one
+        assert fit.corners(Box(3, 0, 5, 4)) == ((6, 0), (10, 8))
 
 
 class TestBoxView:
