@@ -22,6 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 
 from evaluation.codabench import column_key
@@ -30,6 +31,7 @@ from evaluation.metrics import ranked_scores
 from evaluation.policy import MODES, Mode
 from evaluation.rank.read import UNKNOWN_MODALITY
 from evaluation.submission import add_to_zip, write_flat_zip
+from evaluation.surface_dice import TOLERANCE
 from graysam.boxes import Box, VolumeBox
 from graysam.cases import Case, VolumeCase, label_dtype, modality_of
 from graysam.errors import ScoreError
@@ -198,6 +200,10 @@ def bundle_texts(options: BundleOptions, modalities: Mapping[str, int]) -> dict[
     """Give every text file of the bundle: path in the zip -> content."""
     texts = {"competition.yaml": competition_yaml(options, sorted(modalities))}
     assets = ROOT / "evaluation/assets/bundle"
+    # Markdown: what the organisers write stays as it is.
+    pages = Environment(
+        loader=FileSystemLoader(assets), undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
+    )
     facts = {
         "title": options.title,
         "description": options.description,
@@ -206,12 +212,10 @@ def bundle_texts(options: BundleOptions, modalities: Mapping[str, int]) -> dict[
         "counts": ", ".join(f"{modality} {count}" for modality, count in sorted(modalities.items())),
         "mode": options.mode,
         "mode_text": MODE_TEXTS[options.mode],
+        "tolerance": f"{TOLERANCE:g}",
     }
     for page in ("overview", "evaluation", "data", "terms"):
-        template = (assets / f"{page}.md").read_text(encoding="utf-8")
-        for field, value in facts.items():
-            template = template.replace(f"{{{field}}}", value)
-        texts[f"pages/{page}.md"] = template
+        texts[f"pages/{page}.md"] = pages.get_template(f"{page}.md").render(facts)
     texts["scoring_program/metadata.yaml"] = f"command: {COMMAND}\n"
     texts["scoring_program/settings.json"] = json.dumps({"mode": options.mode}) + "\n"
     texts["scoring_program/scoring.py"] = SCORING

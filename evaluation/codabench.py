@@ -3,7 +3,7 @@
 The platform unpacks the program to /app/program, the references to /app/input/ref and a submission to
 /app/input/res, runs the command of metadata.yaml, and reads /app/output/scores.json, whose keys are those of
 the leaderboard's columns (docs.codabench.org, Competition Bundle Structure). detailed_results.html is shown
-to the participant.
+to the participant. That page is put together by hand, because the platform's image has no template library.
 """
 
 from __future__ import annotations

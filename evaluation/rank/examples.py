@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from evaluation.labels import read_prediction, read_reference
-from evaluation.overlay import Panels, draw_panels
 from evaluation.policy import Mode
+from evaluation.rank.panels import Panels, draw_panels
 from evaluation.rank.statistics import Ranking
 from graysam.errors import CaseError, ScoreError
 from graysam.formats.npz import read_case

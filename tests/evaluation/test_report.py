@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
-from evaluation.overlay import draw_panels, fullest_slice
 from evaluation.rank.examples import Example
 from evaluation.rank.page import PageText, render_report
+from evaluation.rank.panels import draw_panels, fullest_slice
 from evaluation.rank.read import TeamScores, build_table
 from evaluation.rank.statistics import rank_teams
 

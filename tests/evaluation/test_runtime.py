@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation import runtime
+from evaluation import runtime, timed_run
 from evaluation.rank.read import read_runtimes
 from graysam.boxes import Box
 from graysam.formats.npz import write_case
@@ -122,7 +122,7 @@ def is_running(process: int) -> bool:
 def test_a_child_in_a_session_of_its_own_does_not_outlive_its_case(tmp_path):
     script = "import subprocess,sys; p = subprocess.Popen(['sleep', '60'], start_new_session=True); print(p.pid)"
     log = tmp_path / "log"
-    outcome = runtime.run_limited([sys.executable, "-c", script], log=log, limit_s=20)
+    outcome = timed_run.run_limited([sys.executable, "-c", script], log=log, limit_s=20)
     assert outcome.exit_code == 0
     child = int(log.read_text().splitlines()[-1])
     deadline = time.monotonic() + 5
@@ -150,7 +150,7 @@ def test_peak_memory_adds_up_processes_that_live_at_the_same_time(tmp_path):
     script = (
         f"import subprocess,sys\nfor p in [subprocess.Popen([sys.executable, '-c', {hold!r}]) for _ in '12']: p.wait()"
     )
-    outcome = runtime.run_limited([sys.executable, "-c", script], log=tmp_path / "log", limit_s=20)
+    outcome = timed_run.run_limited([sys.executable, "-c", script], log=tmp_path / "log", limit_s=20)
     assert outcome.peak_memory_mib is not None
     assert 200 < outcome.peak_memory_mib < 300
 
@@ -174,7 +174,7 @@ def test_a_prediction_of_an_earlier_run_is_never_taken_for_this_ones(run):
 
 
 def test_a_command_that_does_not_exist_is_a_failed_case(tmp_path):
-    outcome = runtime.run_limited([str(tmp_path / "nothing")], log=tmp_path / "log", limit_s=5)
+    outcome = timed_run.run_limited([str(tmp_path / "nothing")], log=tmp_path / "log", limit_s=5)
     assert outcome.exit_code == 127
     assert "cannot be started" in (tmp_path / "log").read_text()
 
@@ -199,6 +199,19 @@ def test_an_image_is_run_with_the_official_command_line():
     )
 
 
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [("python 'x", "No closing quotation"), ("python {input}", "'input'"), ("python {}", "index 0"), ("", "is empty")],
+)
+def test_a_command_that_cannot_be_put_together_is_one_line_and_status_two(tmp_path, caplog, command, message):
+    arguments = ["--command", command, "--out", str(tmp_path / "out"), "--inputs", str(tmp_path)]
+    assert runtime.main(arguments) == 2
+    [line] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert line.startswith("error: --command")
+    assert message in line
+    assert "\n" not in line
+
+
 def test_a_contestant_is_an_image_or_a_command():
     with pytest.raises(ValueError, match="either"):
         runtime.Contestant()
@@ -219,7 +232,7 @@ def test_a_contestant_is_an_image_or_a_command():
     ],
 )
 def test_dockers_units_are_read(text, wanted):
-    assert runtime.parse_memory(text) == wanted
+    assert timed_run.parse_memory(text) == wanted
 
 
 # --- a real container ---
