@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from graysam.boxes import Box, box_around
-from graysam.image.preprocessing import prepare_slice
+from graysam.image.preprocessing import prepare_slice, slice_at
 from graysam.machine import usable_cores
 from graysam.models.frames import frame_prompts
 from graysam.models.network import answer_side
@@ -98,12 +98,14 @@ class DrawnImage:
         masks: (H, W) each.
         walks: for each object how a walk through its volume comes upon it, or None for a box of its own.
         noise: shares and sizes of the noise on their boxes, those of the slice's modality.
+        stacked: the image is a gray slice between its neighbours, not one in colour.
     """
 
     image: NDArray[np.uint8]
     masks: tuple[NDArray[np.bool_], ...]
     walks: tuple[Walk | None, ...]
     noise: DataConfig
+    stacked: bool = False
 
 
 class SliceMemory:
@@ -122,6 +124,10 @@ class SliceMemory:
         for number, entry in sorted(enumerate(self.entries), key=lambda each: each[1].z):
             if entry.z >= 0:
                 self._slices_of[entry.dataset, entry.case].append(number)
+        self._volumes = {
+            volume: {self.entries[number].z: self._images[number] for number in numbers}
+            for volume, numbers in self._slices_of.items()
+        }
         self._tracks: dict[tuple[str, str], dict[Place, Track]] = {}
 
     def __len__(self) -> int:
@@ -130,6 +136,17 @@ class SliceMemory:
     def image(self, number: int) -> NDArray[np.uint8]:
         """Give (H, W) or (H, W, 3) uint8."""
         return self._images[number]
+
+    def slice_for(self, spec: ModelSpec, number: int) -> NDArray[np.uint8]:
+        """Give a slice as a model is shown it: cut out of its volume by `slice_at`, or the image alone.
+
+        A store has no slices without objects: where it lacks the neighbouring slice that a model is to see, the slice
+        itself stands in, as at either end of a volume.
+        """
+        entry = self.entries[number]
+        if entry.z < 0:
+            return self._images[number]
+        return slice_at(self._volumes[entry.dataset, entry.case], entry.z, spec)
 
     def object_count(self, number: int) -> int:
         """Give how many objects the slice has, at least 1."""
@@ -154,7 +171,7 @@ class SliceMemory:
             self._tracks[volume] = link_tracks(slices)
         return self._tracks[volume][Place(number, item)]
 
-    def walk(self, number: int, item: int, rng: np.random.Generator) -> Walk | None:
+    def walk(self, number: int, item: int, spec: ModelSpec, rng: np.random.Generator) -> Walk | None:
         """Draw how a walk comes upon an object from its middle slice; None on that slice itself, and for images."""
         track = self.track(number, item)
         place, middle = track.index(Place(number, item)), (len(track) - 1) // 2
@@ -163,7 +180,7 @@ class SliceMemory:
             return None
         before, start = track[place - step if place > middle else place + step], track[middle]
         mask, middle_mask = self.masks(before.entry, [before.item])[0], self.masks(start.entry, [start.item])[0]
-        return Walk(self.image(before.entry), mask, middle_mask, place, len(track))
+        return Walk(self.slice_for(spec, before.entry), mask, middle_mask, place, len(track))
 
 
 class BatchSource:
@@ -222,18 +239,19 @@ class BatchSource:
             image, shapes = synthetic_slice(wanted, rng)
             return DrawnImage(image, tuple(shapes), (None,) * wanted, config)
         entry = self._sampler.draw(number, rng)
-        image = self._memory.image(entry)
+        image, alone = self._memory.slice_for(self._spec, entry), self._memory.image(entry)
         objects = choose_objects(self._memory.object_count(entry), wanted, rng)
         masks = self._memory.masks(entry, objects)
         walks: list[Walk | None] = [None] * wanted
         for place, mask in enumerate(masks):
             if config.superpixels and rng.random() < config.superpixels:
-                found = superpixel_mask(image, rng)
+                found = superpixel_mask(alone, rng)
                 masks[place] = mask if found is None else found
             elif config.propagation and rng.random() < config.propagation:
-                walks[place] = self._memory.walk(entry, objects[place], rng)
+                walks[place] = self._memory.walk(entry, objects[place], self._spec, rng)
         tight = config.modality_tight.get(self._memory.entries[entry].modality, config.tight)
-        return DrawnImage(image, tuple(masks), tuple(walks), replace(config, tight=tight))
+        noise = replace(config, tight=tight)
+        return DrawnImage(image, tuple(masks), tuple(walks), noise, stacked=image.ndim > alone.ndim)
 
 
 def _noisy_box(mask: NDArray[np.bool_], scale: float, noise: DataConfig, rng: np.random.Generator) -> Box:
@@ -254,9 +272,12 @@ def _augmented(drawn: DrawnImage, rng: np.random.Generator, strength: Strength) 
             masks=tuple(warp_mask(mask, warp) for mask in drawn.masks),
             walks=tuple(None if walk is None else _warped(walk, warp) for walk in drawn.walks),
         )
-    seed = int(rng.integers(1 << 32))  # the slice before gets the same tone
+    seed = int(rng.integers(1 << 32))  # all slices of a volume get the same tone
 
     def changed(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if drawn.stacked:
+            alone = np.moveaxis(image, -1, 0)
+            return np.stack([change_intensity(each, np.random.default_rng(seed), strength) for each in alone], axis=-1)
         return change_intensity(image, np.random.default_rng(seed), strength)
 
     walks = tuple(None if walk is None else replace(walk, image=changed(walk.image)) for walk in drawn.walks)

@@ -87,12 +87,12 @@ def store_embeddings(
         facts = json.loads(facts_path.read_text())
     if {key: facts[key] for key in origin} != origin:
         raise DistillationError(f"{facts_path}: made from another store or teacher; remove it, or use another folder.")
-    shape = tuple(facts.get("shape") or _embed(teacher, memory.image(0), device).shape)
+    shape = tuple(facts.get("shape") or _embed(teacher, memory.slice_for(spec, 0), device).shape)
     path = folder / "embeddings.f16"
     mode = "r+" if path.exists() else "w+"
     values = np.memmap(path, np.float16, mode, shape=(len(memory), *shape))  # type: ignore[call-overload]
     for number in range(facts["done"], len(memory)):
-        values[number] = _embed(teacher, memory.image(number), device)
+        values[number] = _embed(teacher, memory.slice_for(spec, number), device)
         if (number + 1) % REPORT_EVERY_SLICES == 0 or number + 1 == len(memory):
             values.flush()
             with written_whole(facts_path) as temporary:
@@ -203,7 +203,8 @@ class Distiller:
             self._sampler.draw(image, generator_for(self.config.seed, image))
             for image in range(step * size, (step + 1) * size)
         ]
-        canvases = [prepare_slice(self._memory.image(number), self.config.model).canvas for number in numbers]
+        spec = self.config.model
+        canvases = [prepare_slice(self._memory.slice_for(spec, number), spec).canvas for number in numbers]
         wanted = np.stack([self._embeddings.values[number] for number in numbers]).astype(np.float32)
         return torch.from_numpy(np.stack(canvases)).to(self.device), torch.from_numpy(wanted).to(self.device)
 

@@ -52,9 +52,7 @@ class PreparedSlice:
         return (values.astype(np.float32) - np.float32(self.low)) * np.float32(1 / (self.high - self.low))
 
 
-def slice_at(
-    volume: NDArray[Any] | Mapping[int, NDArray[Any]], z: int, spec: SliceSpec
-) -> NDArray[np.uint8] | NDArray[np.float32]:
+def slice_at(volume: NDArray[Any] | Mapping[int, NDArray[Any]], z: int, spec: SliceSpec) -> NDArray[Any]:
     """Cut slice z out of a volume, as the model's channel preset wants to see it.
 
     Args:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from drawn_slices import SIDE, disc, drawn_slice
+from tiny_spec import TINY
 
 from graysam.boxes import Box, VolumeBox, box_around
 from graysam.image.geometry import BoxView, CanvasFit
@@ -130,6 +131,48 @@ def test_the_predictor_s_walk_and_training_make_the_identical_tensors_of_what_is
         np.testing.assert_array_equal(value, engine.inputs[name])
 
 
+@pytest.mark.parametrize("z", [0, 1, 3])
+def test_training_and_prediction_show_a_model_the_identical_neighbouring_slices(
+    tiny_spec: ModelSpec, memory: SliceMemory, volume: list[int], z: int
+):
+    spec = replace(tiny_spec, channels="adjacent", memory=True)
+    whole = np.stack([memory.image(number) for number in volume])
+    masks = memory.masks(volume[z], [0])
+    box = box_around(masks[0])
+    assert box is not None
+    engine = RecordingEngine(spec)
+    segment_volume(engine, whole, [VolumeBox(box, z, z)])
+    trained = prepare_prompts(memory.slice_for(spec, volume[z]), masks, [Prompt(box)], spec)
+    assert not np.array_equal(trained.canvas[0], trained.canvas[2])
+    np.testing.assert_array_equal(trained.canvas, engine.canvas)
+    for name, value in trained.inputs.items():
+        np.testing.assert_array_equal(value, engine.inputs[name])
+
+
+def test_batches_of_a_model_that_sees_neighbouring_slices_hold_them(boxes_only: RunConfig, memory: SliceMemory):
+    spec = replace(boxes_only.model, channels="adjacent")
+    batch = BatchSource(memory, spec, boxes_only.data, seed=0).batch(0)
+    shown = [prepare_slice(memory.slice_for(spec, number), spec).canvas for number in range(len(memory))]
+    assert all(any(np.array_equal(canvas, each) for each in shown) for canvas in batch.canvas.numpy())
+
+
+def test_augmentation_changes_the_tone_of_neighbouring_slices_alike(tiny_config: RunConfig, tmp_path: Path):
+    # All slices of the volume are the same, so the three channels of every canvas are.
+    image, masks = drawn_slice(0, colour=False)
+    path = tmp_path / "same.store"
+    with StoreWriter(path) as writer:
+        for z in range(3):
+            runs = [encode_runs(mask) for mask in masks]
+            names = {"dataset": "MR/Same", "modality": "MR", "case": "one", "group": "one"}
+            writer.add(encode_image(image), runs, **names, split="train", size_hw=(SIDE, SIDE), z=z)
+    spec = replace(tiny_config.model, channels="adjacent")
+    source = BatchSource(SliceMemory(open_store(path), "train"), spec, tiny_config.data, seed=0)
+    for number in range(20):
+        first, second, third = source.prompts(number).canvas
+        np.testing.assert_array_equal(first, second)
+        np.testing.assert_array_equal(first, third)
+
+
 @pytest.fixture
 def memory(store: PackedStore) -> SliceMemory:
     return SliceMemory(store, "train")
@@ -167,13 +210,13 @@ def test_tracks_do_not_leave_their_volume_and_do_not_want_its_slices_in_order(tm
 def test_no_walk_leads_to_the_middle_slice(memory: SliceMemory, volume: list[int]):
     # The middle of slices 0 to 3 is 1, as it is the predictor's.
     assert next(walk_from_middle(0, 3)) == (1, None)
-    assert all(memory.walk(volume[1], 0, np.random.default_rng(seed)) is None for seed in range(20))
+    assert all(memory.walk(volume[1], 0, TINY, np.random.default_rng(seed)) is None for seed in range(20))
 
 
 def test_an_image_s_object_is_a_track_of_its_own_and_no_walk_leads_there(memory: SliceMemory):
     image = next(n for n, each in enumerate(memory.entries) if each.z < 0)
     assert memory.track(image, 1) == (Place(image, 1),)
-    assert memory.walk(image, 1, np.random.default_rng(0)) is None
+    assert memory.walk(image, 1, TINY, np.random.default_rng(0)) is None
 
 
 @pytest.mark.parametrize(("z", "before"), [(0, {1}), (2, {1}), (3, {1, 2})])
@@ -182,7 +225,7 @@ def test_a_walk_comes_from_one_or_two_slices_nearer_to_the_middle(
 ):
     reached = []
     for seed in range(100):
-        walk = memory.walk(volume[z], 1, np.random.default_rng(seed))
+        walk = memory.walk(volume[z], 1, TINY, np.random.default_rng(seed))
         assert walk is not None
         assert (walk.place, walk.length) == (z, 4)
         # conftest.drawn_slice: the second disc goes up by a pixel a slice.
