@@ -45,21 +45,26 @@ def harmless(text: str) -> str:
 
 
 class OneLineFormatter(logging.Formatter):
-    """Gives the message alone, as one line whatever a file's name holds; a traceback follows as it is."""
+    """Gives the message as one line whatever a file's name holds; a traceback follows as it is.
+
+    It takes what `logging.Formatter` takes: without a format the message stands alone.
+    """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the name is logging's
-        """Give the message with control characters spelled out."""
-        return harmless(record.message)
+        """Give the line with control characters spelled out."""
+        return harmless(super().formatMessage(record))
 
 
 @contextmanager
-def logging_to_stderr(verbosity: int = 0) -> Iterator[None]:
+def logging_to_stderr(verbosity: int = 0, *, with_time: bool = False) -> Iterator[None]:
     """Send what is logged in the block to stderr, one line each, and leave logging as it was before.
 
-    verbosity: -1 shows warnings and errors, 0 also what happens, 1 also details and tracebacks.
+    Args:
+        verbosity: -1 shows warnings and errors, 0 also what happens, 1 also details and tracebacks.
+        with_time: put date and time before each line, for work of hours.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(OneLineFormatter())
+    handler.setFormatter(OneLineFormatter("%(asctime)s %(message)s" if with_time else None))
     root = logging.getLogger()
     level_before = root.level
     root.addHandler(handler)
@@ -71,7 +76,9 @@ def logging_to_stderr(verbosity: int = 0) -> Iterator[None]:
         root.setLevel(level_before)
 
 
-def run_command(body: Callable[[], int], *, verbosity: int = 0, if_interrupted: str = "interrupted") -> int:
+def run_command(
+    body: Callable[[], int], *, verbosity: int = 0, with_time: bool = False, if_interrupted: str = "interrupted"
+) -> int:
     """Run the body of a command with logging to stderr, and give its exit status.
 
     The statuses are those of all our commands: 0 fine, 1 a case failed (the body says so), 2 nothing could be done,
@@ -80,10 +87,10 @@ def run_command(body: Callable[[], int], *, verbosity: int = 0, if_interrupted: 
 
     Args:
         body: does the work and gives 0 or 1.
-        verbosity: as for `logging_to_stderr`.
+        verbosity, with_time: as for `logging_to_stderr`.
         if_interrupted: what Ctrl-C is answered with.
     """
-    with logging_to_stderr(verbosity):
+    with logging_to_stderr(verbosity, with_time=with_time):
         try:
             return body()
         except (GraySamError, OSError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pty
+import re
 import subprocess
 import sys
 import time
@@ -36,6 +37,12 @@ def test_the_verbosity_decides_which_lines_reach_stderr(verbosity, shown, capsys
         logger.info("news")
         logger.warning("wrong")
     assert capsys.readouterr().err.split() == shown
+
+
+def test_long_work_has_the_time_before_each_line(capsys):
+    with logging_to_stderr(with_time=True):
+        logger.info("news\nof a file")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} news\\x0aof a file\n", capsys.readouterr().err)
 
 
 def test_logging_is_afterwards_what_it_was():
