@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import logging
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 from data_prep.convert import CaseRecord, CaseSettings, make_cases, select
 from data_prep.duplicates import HASH_BITS_APART, SMALLEST_CORRELATION, NearDuplicate, find_near_duplicates
@@ -26,6 +27,7 @@ from data_prep.paper_store import import_paper_store, make_store, pack_store
 from data_prep.sources import Assumptions, Inventory, Source, find_sources
 from data_prep.split import assign_splits, complete_splits, find_leaks, group_by_pattern, write_index
 from graysam.errors import GraySamError, PrepareError
+from graysam.formats.labels import SoftMasks
 from graysam.machine import usable_cores
 from graysam.store import join_files, split_file
 
@@ -42,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _build_parser()
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files may be no UTF-8
+            stream.reconfigure(errors="backslashreplace")
     try:
         status: int = options.run(options)
     except GraySamError as error:
@@ -66,10 +71,28 @@ def _build_parser() -> argparse.ArgumentParser:
 
 def _add_source(command: argparse.ArgumentParser) -> None:
     command.add_argument("source", type=Path, help="folder that holds the data sets")
-    command.add_argument("--modality", default="", help="modality of data sets that do not state it")
-    command.add_argument("--labels", choices=LABEL_KINDS, help="what is one object, where dataset.json does not say")
-    command.add_argument("--workers", type=int, default=usable_cores(), help="processes (default: all cores)")
-    command.add_argument("--strict", action="store_true", help="any problem in the sources is fatal")
+    command.add_argument("--modality", default="", help="modality of all data sets, whatever they state")
+    command.add_argument("--labels", choices=LABEL_KINDS, help="what is one object, whatever dataset.json states")
+    _add_workers(command)
+    command.add_argument("--strict", action="store_true", help="any problem or warning in the sources is fatal")
+
+
+def _add_workers(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--workers",
+        type=int,
+        default=usable_cores(),
+        help="processes (default: all cores); 0: in this one, which a crash of a decoder would end",
+    )
+
+
+def _add_soft_masks(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--soft-masks",
+        choices=get_args(SoftMasks),
+        default="refuse",
+        help="a smoothed mask of one object is refused, or cut at half of its maximum",
+    )
 
 
 def _inventory(options: argparse.Namespace) -> Inventory:
@@ -85,8 +108,9 @@ def _chosen(options: argparse.Namespace) -> list[Source]:
     inventory = _inventory(options)
     for problem in inventory.problems:
         print(problem, file=sys.stderr)
-    if inventory.problems and options.strict:
-        raise PrepareError(f"{len(inventory.problems)} problems in the sources; --strict makes them fatal.")
+    fatal = [problem for problem in inventory.problems if problem.severity != "note"]
+    if fatal and options.strict:
+        raise PrepareError(f"{len(fatal)} problems in the sources; --strict makes them fatal.")
     chosen = select(
         inventory.sources, split=options.split, limit=options.limit, seed=options.seed, datasets=options.datasets
     )
@@ -118,14 +142,16 @@ def _add_selection(command: argparse.ArgumentParser) -> None:
 def _add_inspect(commands: Commands) -> None:
     command = commands.add_parser("inspect", help="say what is there, and what is wrong with it; writes nothing")
     _add_source(command)
+    _add_soft_masks(command)
     command.add_argument("--json", type=Path, help="also write the whole report here")
     command.set_defaults(run=_run_inspect)
 
 
 def _run_inspect(options: argparse.Namespace) -> int:
-    inspection = inspect(_inventory(options), workers=options.workers)
+    inspection = inspect(_inventory(options), workers=options.workers, soft_masks=options.soft_masks)
     print("\n".join(inspection.as_lines()))
-    for problem in inspection.problems[:PROBLEMS_SHOWN]:
+    worst_first = sorted(inspection.problems, key=lambda problem: ("error", "warning", "note").index(problem.severity))
+    for problem in worst_first[:PROBLEMS_SHOWN]:
         print(f"  {problem}")
     hidden = len(inspection.problems) - PROBLEMS_SHOWN
     if hidden > 0:
@@ -133,7 +159,7 @@ def _run_inspect(options: argparse.Namespace) -> int:
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(inspection.as_record(), indent=1), encoding="utf-8")
-    return 1 if options.strict and inspection.problems else 0
+    return 1 if options.strict and any(problem.severity != "note" for problem in inspection.problems) else 0
 
 
 # --- cases -------------------------------------------------------------------------------------------------
@@ -157,6 +183,7 @@ def _add_cases(commands: Commands) -> None:
     )
     command.add_argument("--overwrite", action="store_true", help="make cases anew that are there already")
     _add_specks(command)
+    _add_soft_masks(command)
     command.set_defaults(run=_run_cases)
 
 
@@ -179,7 +206,9 @@ def _specks(options: argparse.Namespace) -> SpeckRule:
 
 
 def _run_cases(options: argparse.Namespace) -> int:
-    settings = CaseSettings(options.box_margin, options.seed, options.window, _specks(options))
+    settings = CaseSettings(
+        options.box_margin, options.seed, options.window, _specks(options), options.soft_masks, options.strict
+    )
     sources = _chosen(options)
     records = list(make_cases(sources, options.out, settings, workers=options.workers, overwrite=options.overwrite))
     return _report_cases(records, options.out, strict=options.strict)
@@ -190,17 +219,21 @@ def _report_cases(records: Sequence[CaseRecord], out: Path, *, strict: bool) -> 
     failed = [record for record in records if record.error and record not in empty]
     for record in (*empty, *failed):
         print(f"{record.source}: {record.error}", file=sys.stderr)
+    doubtful = [record for record in records if record.details.get("warnings")]
+    for record in doubtful:
+        print(f"{record.source}: warning: {'; '.join(record.details['warnings'])}", file=sys.stderr)
     made = Counter("_".join(record.case.split("_")[:2]) for record in records if record.case)
     for kind, count in sorted(made.items()):
         print(f"{count:6d}  {kind}")
     dropped = [record.details["dropped"] for record in records if "dropped" in record.details]
     print(
-        f"{made.total()} cases in {out}; {len(empty)} without objects, {len(failed)} failed; dropped "
+        f"{made.total()} cases in {out}; {len(empty)} without objects, {len(failed)} failed, {len(doubtful)} with "
+        "warnings; dropped "
         f"{sum(drop['pieces'] for drop in dropped)} specks of "
         f"{sum(drop['elements'] for drop in dropped)} pixels or voxels, "
         f"of {sum(drop['objects'] for drop in dropped)} objects nothing was left"
     )
-    return 1 if failed or (strict and empty) else 0
+    return 1 if failed or (strict and (empty or doubtful)) else 0
 
 
 # --- stores ------------------------------------------------------------------------------------------------
@@ -215,9 +248,11 @@ def _placed(sources: Sequence[Source], options: argparse.Namespace) -> list[Sour
     return complete_splits(sources, val_share=0.1, seed=options.seed)
 
 
-def _report_errors(errors: Sequence[str]) -> int:
+def _report_errors(errors: Sequence[str], warnings: Sequence[str] = ()) -> int:
     for error in errors:
         print(error, file=sys.stderr)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     return 1 if errors else 0
 
 
@@ -226,24 +261,31 @@ def _add_store(commands: Commands) -> None:
     _add_source(command)
     _add_selection(command)
     _add_specks(command)
+    _add_soft_masks(command)
     command.add_argument("--out", type=Path, required=True, help="folder that gets imgs/, gts/ and index.jsonl")
     command.set_defaults(run=_run_store)
 
 
 def _run_store(options: argparse.Namespace) -> int:
     sources = _placed(_chosen(options), options)
-    count, errors = make_store(
-        sources, options.out, workers=options.workers, window=options.window, specks=_specks(options)
+    count, errors, warnings = make_store(
+        sources,
+        options.out,
+        workers=options.workers,
+        window=options.window,
+        specks=_specks(options),
+        soft_masks=options.soft_masks,
+        strict=options.strict,
     )
     print(f"{count} slices in {options.out}")
-    return _report_errors(errors)
+    return _report_errors(errors, warnings)
 
 
 def _add_import_store(commands: Commands) -> None:
     command = commands.add_parser("import-store", help="take over the paper's own store, without running its pickles")
     command.add_argument("source", type=Path, help="folder with imgs/*.png and gts/*.pkl")
     command.add_argument("--out", type=Path, required=True, help="folder that gets imgs/, gts/ and index.jsonl")
-    command.add_argument("--workers", type=int, default=usable_cores(), help="processes (default: all cores)")
+    _add_workers(command)
     command.set_defaults(run=_run_import_store)
 
 
@@ -258,6 +300,7 @@ def _add_pack(commands: Commands) -> None:
     _add_source(command)
     _add_selection(command)
     _add_specks(command)
+    _add_soft_masks(command)
     command.add_argument("--out", type=Path, required=True, help="file to write")
     command.add_argument("--codec", choices=["png", "jpeg"], default="png", help="jpeg is smaller, png exact")
     command.add_argument("--pieces-mb", type=float, help="also cut the file into pieces of at most so many megabytes")
@@ -266,18 +309,19 @@ def _add_pack(commands: Commands) -> None:
 
 def _run_pack(options: argparse.Namespace) -> int:
     errors: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     if (options.source / "index.jsonl").is_file():  # a training store, made by `store` or `import-store`
         count, told = pack_store(options.source, options.out), ""
     else:
-        settings = PackSettings(options.codec, options.window, _specks(options))
+        settings = PackSettings(options.codec, options.window, _specks(options), options.soft_masks, options.strict)
         report = pack(_placed(_chosen(options), options), options.out, settings, workers=options.workers)
-        count, errors = report.slices, report.errors
+        count, errors, warnings = report.slices, report.errors, report.warnings
         told = f" with {report.objects} objects; dropped {report.drops.pieces} specks"
     print(f"{count} slices{told} in {options.out}, {options.out.stat().st_size / MEGABYTE:.1f} MB")
     if options.pieces_mb:
         pieces = split_file(options.out, options.out.parent, piece_bytes=int(options.pieces_mb * MEGABYTE))
         print(f"{len(pieces)} pieces: {pieces[0].name} to {pieces[-1].name}")
-    return _report_errors(errors)
+    return _report_errors(errors, warnings)
 
 
 def _add_join(commands: Commands) -> None:
@@ -357,7 +401,7 @@ def _run_check(options: argparse.Namespace) -> int:
 
 def _write_pairs(pairs: Sequence[NearDuplicate], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["first", "first_split", "second", "second_split", "bits_apart", "correlation"])
         for pair in pairs:

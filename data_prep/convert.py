@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.intensity import Window, apply_window, choose_window, parse_window
+from data_prep.intensity import Window, apply_window, choose_window, doubts, parse_window
 from data_prep.objects import Drops, ObjectMask, SpeckRule, image_box, objects_of, paint, volume_box
 from data_prep.parallel import run_jobs
 from data_prep.sources import Source
@@ -31,10 +32,11 @@ from graysam.errors import GraySamError, PrepareError
 from graysam.formats.npz import write_case, write_reference
 from graysam.formats.readers import (
     ShapeMismatchError,
+    SoftMasks,
     Units,
-    read_image,
+    read_label_picture,
     read_label_volume,
-    read_mask,
+    read_picture,
     read_volume,
 )
 from graysam.noisy_boxes import loosened
@@ -73,12 +75,16 @@ class CaseSettings:
         seed: of the random margins; each case draws its own from this and its name, whatever the order.
         window: "auto", or what `intensity.parse_window` reads.
         specks: which pieces are dropped.
+        soft_masks: whether a smoothed mask of one object is refused or cut at half.
+        strict: whether a source with a warning gives no case.
     """
 
     box_margin: int = 5
     seed: int = 0
     window: str = "auto"
     specks: SpeckRule = field(default_factory=SpeckRule)
+    soft_masks: SoftMasks = "refuse"
+    strict: bool = False
 
     def __post_init__(self) -> None:
         if self.box_margin < 0:
@@ -86,9 +92,17 @@ class CaseSettings:
         if self.window != "auto":
             parse_window(self.window)
 
+    def as_record(self) -> dict[str, Any]:
+        """Give what decides about a case's content; `soft_masks` only where it is not the usual."""
+        record = asdict(self)
+        del record["strict"]
+        if self.soft_masks == "refuse":
+            del record["soft_masks"]
+        return record
+
     def random_for(self, name: str) -> np.random.Generator:
         """Give a generator that depends on the seed and the name alone."""
-        return np.random.default_rng([self.seed, zlib.crc32(name.encode())])
+        return np.random.default_rng([self.seed, zlib.crc32(os.fsencode(name))])
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +116,9 @@ class RawSource:
         modality: canonical name, "" when nothing tells it.
         units: what the values mean.
         spacing_mm: z, y, x; None for images.
-        axes: see `readers.Volume`; "" for images.
+        axes: see `grids.Grid.axes`; "" for images.
         notes: what was decided on the way.
+        warnings: what looks wrong; `--strict` makes it fatal.
     """
 
     image: NDArray[Any]
@@ -114,6 +129,7 @@ class RawSource:
     spacing_mm: tuple[float, float, float] | None = None
     axes: str = ""
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +138,7 @@ class LoadedSource:
 
     Attributes:
         image: (H, W), (H, W, 3) or (D, H, W) uint8.
-        labels, is_volume, modality, spacing_mm, axes, notes: see `RawSource`.
+        labels, is_volume, modality, spacing_mm, axes, notes, warnings: see `RawSource`.
         window: how the intensities were brought to 0..255.
     """
 
@@ -134,66 +150,131 @@ class LoadedSource:
     axes: str
     window: Window
     notes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
-def read_source(source: Source) -> RawSource:
+def read_source(source: Source, *, soft_masks: SoftMasks = "refuse") -> RawSource:
     """Read an image and its labels, untouched.
 
     Raises:
         ShapeMismatchError: they do not lie on one grid.
         PrepareError: unreadable, or a volume in colours.
     """
-    if source.is_volume:
-        volume = read_volume(source.image)
-        labels, label_notes = read_label_volume(source.label, source.image)
-        modality = source.modality or _DICOM_MODALITIES.get(volume.modality, "")
-        notes = (*volume.notes, *label_notes)
-        # One DICOM picture (an X-ray, say) comes as a volume of one slice; it is an image.
-        if volume.array.shape[0] == 1 and volume.modality:
-            raw = RawSource(volume.array[0], labels[0], False, modality, volume.units, notes=notes)
-        else:
-            raw = RawSource(volume.array, labels, True, modality, volume.units, volume.spacing_mm, volume.axes, notes)
-    else:
-        raw = RawSource(read_image(source.image), read_mask(source.label), False, source.modality)
+    raw = _read_volume_source(source, soft_masks) if source.is_volume else _read_picture_source(source, soft_masks)
     if raw.image.ndim == 4:
         raise PrepareError(f"{source.name}: a volume in colours, shape {raw.image.shape}; save one gray channel.")
     wanted = raw.image.shape if raw.is_volume else raw.image.shape[:2]
     if raw.labels.shape != wanted:
+        turned = "".join(f" ({note})" for note in raw.notes if "EXIF" in note)
         raise ShapeMismatchError(
-            f"{source.name}: image {wanted} and labels {raw.labels.shape} differ in shape; export both from one grid."
+            f"{source.name}: image {wanted} and labels {raw.labels.shape} differ in shape{turned}; export both from "
+            "one grid."
         )
-    return raw
+    return _without_ignored(raw, source)
 
 
-def load_source(source: Source, *, window: str = "auto") -> LoadedSource:
+def _read_volume_source(source: Source, soft_masks: SoftMasks) -> RawSource:
+    volume = read_volume(source.image)
+    labels, label_notes, label_warnings = read_label_volume(source.label, volume, soft_masks=soft_masks)
+    modality = source.modality or _DICOM_MODALITIES.get(volume.modality, "")
+    notes, warnings = (*volume.notes, *label_notes), (*volume.warnings, *label_warnings)
+    # One DICOM picture (an X-ray, say) comes as a volume of one slice; it is an image.
+    if volume.is_picture:
+        return RawSource(volume.array[0], labels[0], False, modality, volume.units, notes=notes, warnings=warnings)
+    return RawSource(
+        volume.array, labels, True, modality, volume.units, volume.spacing_mm, volume.axes, notes, warnings
+    )
+
+
+def _read_picture_source(source: Source, soft_masks: SoftMasks) -> RawSource:
+    picture = read_picture(source.image)
+    mask = read_label_picture(source.label, soft_masks=soft_masks)
+    notes, warnings = (*picture.notes, *mask.notes), (*picture.warnings, *mask.warnings)
+    return RawSource(picture.array, mask.array, False, source.modality, notes=notes, warnings=warnings)
+
+
+def _without_ignored(raw: RawSource, source: Source) -> RawSource:
+    """Give the source with the numbers that mean "ignore" as background."""
+    ignored = np.isin(raw.labels, source.ignored_labels) if source.ignored_labels else None
+    if ignored is None or not ignored.any():
+        return raw
+    note = f"{int(ignored.sum())} pixels or voxels of the label 'ignore' taken as background"
+    return replace(raw, labels=np.where(ignored, 0, raw.labels).astype(raw.labels.dtype), notes=(*raw.notes, note))
+
+
+def load_source(
+    source: Source, *, window: str = "auto", soft_masks: SoftMasks = "refuse", strict: bool = False
+) -> LoadedSource:
     """Read an image and its labels, and bring the intensities to 0..255.
 
     Raises:
-        PrepareError: see `read_source`; also for an unknown modality.
+        PrepareError: see `read_source`; also for an unknown modality, and with `strict` for any warning.
     """
-    raw = read_source(source)
+    raw = read_source(source, soft_masks=soft_masks)
     if not raw.modality:
         raise PrepareError(f"{source.name}: the modality is not known; give --modality or write dataset.json.")
     asked = window if window != "auto" else source.window
-    chosen = (
-        parse_window(asked)
-        if asked
-        else choose_window(
-            raw.image, modality=raw.modality, is_volume=raw.is_volume, named=source.name, units=raw.units
-        )
-    )
+    chosen = parse_window(asked) if asked else window_for(raw, source)
+    warnings = (*raw.warnings, *doubts_of(raw, source, chosen))
+    if strict and warnings:
+        raise PrepareError(f"{'; '.join(warnings)} (--strict makes this fatal)")
     image, applied = apply_window(raw.image, chosen)
-    return LoadedSource(image, raw.labels, raw.is_volume, raw.modality, raw.spacing_mm, raw.axes, applied, raw.notes)
+    return LoadedSource(
+        image, raw.labels, raw.is_volume, raw.modality, raw.spacing_mm, raw.axes, applied, raw.notes, warnings
+    )
+
+
+def window_for(raw: RawSource, source: Source) -> Window:
+    """Choose the intensity window of a source that asks for none."""
+    return choose_window(raw.image, modality=raw.modality, is_volume=raw.is_volume, named=source.name, units=raw.units)
+
+
+def doubts_of(raw: RawSource, source: Source, window: Window) -> tuple[str, ...]:
+    """Give what makes the intensities doubtful, in words; see `intensity.doubts`."""
+    return doubts(raw.image, modality=raw.modality, is_volume=raw.is_volume, units=raw.units, window=window)
 
 
 # --- one case ----------------------------------------------------------------------------------------------
 
 
-def case_name(source: Source, loaded: LoadedSource) -> str:
-    """Give the challenge's name: dimension, modality, data set and case, in letters that any system takes."""
+def case_name(source: Source, loaded: LoadedSource, identity: str = "") -> str:
+    """Give the challenge's name: dimension, modality, and the identity (by default as `identity_of` gives it)."""
     token = _NAME_IN_FILES.get(loaded.modality, loaded.modality)
-    identity = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{Path(source.dataset).name}_{source.case}").strip("_")
-    return f"{'3D' if loaded.is_volume else '2D'}Box_{token}_{identity}"
+    return f"{'3D' if loaded.is_volume else '2D'}Box_{token}_{identity or identity_of(source)}"
+
+
+def identity_of(source: Source) -> str:
+    """Give data set and case in letters that any system takes.
+
+    Letters beyond ASCII cannot be spelt so; a name that has some ends with a sum of the whole name, so that two names
+    stay two.
+    """
+    name = f"{Path(source.dataset).name}_{source.case}"
+    plain = _in_plain_letters(name)
+    return plain if name.isascii() else f"{plain}_{_sum_of(source.case)}".strip("_")
+
+
+def _in_plain_letters(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("_")
+
+
+def _sum_of(name: str) -> str:
+    return f"{zlib.crc32(os.fsencode(name)):08x}"
+
+
+def identities_of(sources: Sequence[Source]) -> dict[str, str]:
+    """Give each source's identity by its name; where two would be the same, those that were spelt anew get a sum."""
+    groups: dict[tuple[bool, str, str], list[Source]] = defaultdict(list)
+    for source in sources:
+        groups[source.is_volume, source.modality, identity_of(source).lower()].append(source)
+    identities = {}
+    for group in groups.values():
+        for source in group:
+            plain = identity_of(source)
+            as_it_is = plain == f"{Path(source.dataset).name}_{source.case}"
+            spelt = plain if len(group) == 1 or as_it_is else f"{plain}_{_sum_of(source.name)}"
+            identities[source.name] = spelt
+    return identities
 
 
 def boxes_for(
@@ -233,15 +314,15 @@ class CaseRecord:
     details: dict[str, Any] = field(default_factory=dict)
 
 
-def make_case(source: Source, out: Path, settings: CaseSettings) -> CaseRecord:
+def make_case(source: Source, out: Path, settings: CaseSettings, identity: str = "") -> CaseRecord:
     """Write one case and its reference; a source that gives none is recorded with the reason, not raised."""
     try:
-        loaded = load_source(source, window=settings.window)
+        loaded = load_source(source, window=settings.window, soft_masks=settings.soft_masks, strict=settings.strict)
         objects, drops = objects_of(loaded.labels, source.labels, rule=settings.specks, spacing_mm=loaded.spacing_mm)
         if not objects:
             reason = "every object is smaller than a speck" if drops.objects else "the label map is empty"
             return CaseRecord(source.name, "", source.group, source.split, f"no object: {reason}", _drops_record(drops))
-        name = case_name(source, loaded)
+        name = case_name(source, loaded, identity)
         size_hw = (loaded.labels.shape[-2], loaded.labels.shape[-1])
         boxes = boxes_for(
             objects,
@@ -273,6 +354,7 @@ def _details(loaded: LoadedSource, objects: Sequence[ObjectMask], drops: Drops) 
         "window": loaded.window.as_record(),
         "source_values": [found.value for found in objects],
         "notes": list(loaded.notes),
+        "warnings": list(loaded.warnings),
         **_drops_record(drops),
     }
 
@@ -328,10 +410,15 @@ class _Job:
     source: Source
     out: Path
     settings: CaseSettings
+    identity: str
 
 
 def _run(job: _Job) -> CaseRecord:
-    return make_case(job.source, job.out, job.settings)
+    return make_case(job.source, job.out, job.settings, job.identity)
+
+
+def _crashed(job: _Job, reason: str) -> CaseRecord:
+    return CaseRecord(job.source.name, "", job.source.group, job.source.split, reason)
 
 
 def make_cases(
@@ -340,12 +427,13 @@ def make_cases(
     """Write the cases of all sources into `out`; yield a record of each, also of those already there.
 
     Raises:
-        PrepareError: `out` holds cases made with other settings, or two sources would make the same file.
+        PrepareError: `out` holds cases made with other settings, or two sources have one name.
     """
     for part in (INPUTS, REFERENCES):
         (out / part).mkdir(parents=True, exist_ok=True)
     _refuse_doubles(sources)
-    header = {"settings": asdict(settings)}
+    identities = identities_of(sources)
+    header = {"settings": settings.as_record()}
     done = {} if overwrite else _read_manifest(out, header)
     todo = []
     for source in sources:
@@ -353,14 +441,14 @@ def make_cases(
         if record is not None and _is_there(out, record):
             yield record
         else:
-            todo.append(_Job(source, out, settings))
+            todo.append(_Job(source, out, settings, identities[source.name]))
     if done:
         logger.info("%d of %d cases were there already", len(sources) - len(todo), len(sources))
     mode = "a" if done else "w"
     with (out / MANIFEST).open(mode, encoding="utf-8") as manifest:
         if not done:
             manifest.write(json.dumps(header) + "\n")
-        for _, record in run_jobs(_run, todo, workers=workers, what="cases"):
+        for _, record in run_jobs(_run, todo, workers=workers, what="cases", crashed=_crashed):
             manifest.write(json.dumps(asdict(record)) + "\n")
             manifest.flush()
             yield record
@@ -369,10 +457,9 @@ def make_cases(
 def _refuse_doubles(sources: Sequence[Source]) -> None:
     seen: dict[str, Source] = {}
     for source in sources:
-        identity = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{source.modality}_{Path(source.dataset).name}_{source.case}")
-        other = seen.setdefault(f"{source.is_volume} {identity}", source)
+        other = seen.setdefault(source.name, source)
         if other is not source:
-            raise PrepareError(f"{source.name} and {other.name} would make the same file; rename one of them.")
+            raise PrepareError(f"{source.image} and {other.image} are both called {source.name}; rename one of them.")
 
 
 def _is_there(out: Path, record: CaseRecord) -> bool:

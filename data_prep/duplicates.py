@@ -103,6 +103,10 @@ def _fingerprint_of(source: Source) -> Fingerprint | None:
         return None
 
 
+def _crashed(source: Source, reason: str) -> None:
+    logger.debug("%s: %s", source.name, reason)
+
+
 def find_near_duplicates(
     sources: Sequence[Source],
     *,
@@ -112,7 +116,9 @@ def find_near_duplicates(
 ) -> list[NearDuplicate]:
     """Give pairs of different patients that look the same: those across splits first, then the most alike."""
     found = [
-        (source, mark) for source, mark in run_jobs(_fingerprint_of, sources, workers=workers, what="hashed") if mark
+        (source, mark)
+        for source, mark in run_jobs(_fingerprint_of, sources, workers=workers, what="hashed", crashed=_crashed)
+        if mark
     ]
     known = [source for source, _ in found]
     marks = [mark for _, mark in found]

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 
-from data_prep.convert import read_source
-from data_prep.intensity import choose_window
+from data_prep.convert import doubts_of, read_source, window_for
+from data_prep.intensity import parse_window
 from data_prep.objects import SpeckRule, objects_of
 from data_prep.parallel import run_jobs
-from data_prep.sources import Inventory, Problem, Source
+from data_prep.sources import Inventory, Problem, Severity, Source
 from data_prep.split import find_leaks
-from graysam.formats.readers import LOSSY_SUFFIXES, ShapeMismatchError, suffix_of
+from graysam.errors import PrepareError
+from graysam.formats.readers import ShapeMismatchError, SoftMasks
 
 VALUES_SHOWN = 12
 
@@ -28,12 +30,12 @@ class CaseFacts:
         modality, is_volume: what it is, as far as it could be read.
         shape, dtype, low, high: of the image.
         spacing_mm: z, y, x; None for images.
-        axes: see `readers.Volume`.
+        axes: see `grids.Grid.axes`.
         window: the intensity window that would be used.
         values: label numbers except 0.
         objects: how many objects would be prompted.
         dropped: how many specks would be dropped.
-        problems: kind, what, and severity "error" or "warning", with the remedy.
+        problems: severity ("error", "warning" or "note"), kind, what, and the remedy.
     """
 
     modality: str
@@ -150,23 +152,23 @@ def _range_of_spacings(spacings: Counter[tuple[float, ...]]) -> str:
     )
 
 
-def examine(source: Source) -> CaseFacts:
+def examine(source: Source, *, soft_masks: SoftMasks = "refuse") -> CaseFacts:
     """Read one case and say what it holds; never raises for a bad file."""
     try:
-        raw = read_source(source)
+        raw = read_source(source, soft_masks=soft_masks)
+        window = parse_window(source.window) if source.window else window_for(raw, source)
     except ShapeMismatchError as error:
         return _unfit(source, "mismatched shapes", error)
     except Exception as error:  # whatever a broken file makes a library raise, the other files count
         return _unfit(source, "unreadable", error)
-    problems = [("warning", "note", note, "Look at the case.") for note in raw.notes]
+    problems = [("note", "note", note, "Nothing need be done.") for note in raw.notes]
+    problems += [("warning", "warning", what, "Look at the case.") for what in raw.warnings]
+    problems += [("warning", "intensities", what, "Look at the case.") for what in doubts_of(raw, source, window)]
     low, high = float(raw.image.min()), float(raw.image.max())
     if low == high:
         problems.append(
             ("warning", "constant image", f"every value is {low:g}", "Take it out: there is nothing to see.")
         )
-    if suffix_of(source.label) in LOSSY_SUFFIXES:
-        remedy = "Export it as PNG; values from 128 up were taken as label 1."
-        problems.append(("warning", "lossy labels", "a label map stored as JPEG", remedy))
     if not raw.modality:
         remedy = 'Write dataset.json with "modality", or give --modality.'
         problems.append(("error", "modality unknown", "nothing tells the modality", remedy))
@@ -177,12 +179,6 @@ def examine(source: Source) -> CaseFacts:
     elif not objects:
         what = f"all {drops.pieces} pieces are smaller than a speck"
         problems.append(("error", "specks only", what, "Check the scale, or lower --min-voxels or --min-pixels."))
-    window = (
-        source.window
-        or choose_window(
-            raw.image, modality=raw.modality, is_volume=raw.is_volume, named=source.name, units=raw.units
-        ).name
-    )
     return CaseFacts(
         raw.modality,
         raw.is_volume,
@@ -192,7 +188,7 @@ def examine(source: Source) -> CaseFacts:
         high,
         raw.spacing_mm,
         raw.axes,
-        window,
+        source.window or window.name,
         values,
         len(objects),
         drops.pieces,
@@ -246,17 +242,27 @@ def _count_modalities(summaries: Sequence[DatasetSummary]) -> dict[str, dict[str
     return dict(sorted(counts.items()))
 
 
-def inspect(inventory: Inventory, *, workers: int) -> Inspection:
+def _crashed(source: Source, reason: str) -> CaseFacts:
+    return _unfit(source, "unreadable", PrepareError(reason))
+
+
+def inspect(inventory: Inventory, *, workers: int, soft_masks: SoftMasks = "refuse") -> Inspection:
     """Read everything that an inventory lists."""
     summaries: dict[str, DatasetSummary] = {}
     problems = list(inventory.problems)
     for leak in find_leaks(inventory.sources):
         remedy = "Put all cases of a patient on one side: `python -m data_prep split`."
         problems.append(Problem("error", "leak", leak.family, str(leak), remedy))
-    for source, facts in run_jobs(examine, inventory.sources, workers=workers, what="inspected"):
+    for source, facts in run_jobs(
+        partial(examine, soft_masks=soft_masks),
+        inventory.sources,
+        workers=workers,
+        what="inspected",
+        crashed=_crashed,
+    ):
         summaries.setdefault(source.dataset, DatasetSummary(source.dataset)).add(source, facts)
         problems += [
-            Problem("error" if severity == "error" else "warning", kind, source.name, what, remedy)
+            Problem(cast("Severity", severity), kind, source.name, what, remedy)
             for severity, kind, what, remedy in facts.problems
         ]
     return Inspection(tuple(summaries.values()), tuple(problems))

@@ -35,6 +35,10 @@ SUV_HIGHEST = 10.0
 # A 99.9th percentile above this is no SUV by body weight but counts or Bq/ml.
 SUV_PLAUSIBLE = 100.0
 FOREGROUND_PERCENTILES = (0.5, 99.5)
+# Values below 0 are tissue when their half per cent reaches this share of the top; ringing stays below.
+SIGNED_SHARE = 0.05
+# Padding goes down to -3024 or so, metal up to 30,000 and more.
+HU_LOWEST, HU_HIGHEST = 10_000, 40_000
 PIXELS_AT_ONCE = 1 << 22  # a large volume in float64 at once would take gigabytes
 
 _BODY_PARTS = (
@@ -49,7 +53,7 @@ class Window:
     """How intensities become 0..255.
 
     Attributes:
-        name: "soft_tissue", "percentiles", "suv", "range", "as_is", ...
+        name: "soft_tissue", "percentiles", "percentiles_signed" (of all voxels, not of those above 0), "suv", ...
         kind: "levels" maps low..high, in the file's unit; "percentiles" and "range" find them in the image.
         low, high: the intensities that become 0 and 255; NaN where the image decides.
         why: what led to this window, in words.
@@ -133,7 +137,84 @@ def choose_window(
         if units == "SUV" or float(np.percentile(image, 99.9)) <= SUV_PLAUSIBLE:
             return Window("suv", "levels", 0.0, SUV_HIGHEST, "PET in SUV" if units == "SUV" else "values look like SUV")
         return Window("percentiles", "percentiles", why="PET, but the values are no SUV")
+    if _is_signed(image):
+        return Window(
+            "percentiles_signed", "percentiles", why=f"{modality or 'gray'} with values below 0: over all voxels"
+        )
     return Window("percentiles", "percentiles", why=f"{modality or 'gray'} of unknown scale")
+
+
+def _is_signed(image: NDArray[Any]) -> bool:
+    """Tell whether values below 0 are tissue (z-scored MR, signed storage) and not the ringing of an interpolation."""
+    if image.dtype.kind == "u" or float(image.min()) >= 0:
+        return False
+    low, high = (float(end) for end in np.percentile(image, FOREGROUND_PERCENTILES))
+    return low < -SIGNED_SHARE * max(high, 0.0)
+
+
+def doubts(
+    image: NDArray[Any], *, modality: str, is_volume: bool, units: Units = "unknown", window: Window | None = None
+) -> tuple[str, ...]:
+    """Give what makes it doubtful that the values are what the modality claims, in words; () when they may be.
+
+    Args:
+        image: (D, H, W), (H, W) or (H, W, 3), before its window.
+        modality: canonical name.
+        is_volume: whether the image is (D, H, W).
+        units: what the file says of its values.
+        window: what it is to go through; doubts about a scale count only where the window relies on it.
+    """
+    low, high = float(image.min()), float(image.max())
+    if low == high:
+        return ()  # a blank picture is told as such
+    relies = window is None or window.kind == "levels"
+    if modality == "CT" and image.dtype != np.uint8 and relies and (is_volume or units == "HU"):
+        return _doubts_of_ct(image, low, high)
+    if modality == "PET" and is_volume and image.dtype != np.uint8:
+        return _doubts_of_pet(image, low, units)
+    if image.dtype.kind == "u" and image.dtype.itemsize > 1 and _is_wrapped(image, low, high):
+        return ("values lie near 0 and near the type's end: negative numbers stored as unsigned?",)
+    if modality == "MR" and window is not None and window.name == "percentiles_signed":
+        return ("MR with values below 0 (z-scored?); the window runs over the whole range",)
+    return ()
+
+
+def _doubts_of_ct(image: NDArray[Any], low: float, high: float) -> tuple[str, ...]:
+    if image.dtype.kind == "u" and _is_wrapped(image, low, high):
+        return (f"CT from {low:g} to {high:g}: negative HU stored as unsigned numbers (64,536 for -1000)?",)
+    if low >= 0 and high <= 1.0001:
+        return (f"CT from {low:g} to {high:g}: no HU but scaled to 0..1; give --window range",)
+    if low >= 0 and high <= 255:
+        return (f"CT from {low:g} to {high:g}: no HU but gray values of 8 bits; give --window as_is",)
+    if low >= 0:
+        return (f"CT without a value below 0 ({low:g} to {high:g}): no HU, but HU + 1024 whose intercept was lost?",)
+    if high - low <= 20:
+        return (f"CT from {low:g} to {high:g}: no HU but normalised values; give --window range",)
+    if low < -HU_LOWEST or high > HU_HIGHEST:
+        return (f"CT from {low:g} to {high:g}: beyond what HU can be; is the scale lost?",)
+    return ()
+
+
+def _doubts_of_pet(image: NDArray[Any], low: float, units: Units) -> tuple[str, ...]:
+    told = []
+    top = float(np.percentile(image, 99.9))
+    if units == "SUV" and top > SUV_PLAUSIBLE:
+        told.append(f"PET in SUV reaches {top:g}: no SUV by body weight")
+    elif units == "unknown" and top > SUV_PLAUSIBLE:
+        told.append(f"PET reaches {top:g}: counts or Bq/ml, no SUV; a window by percentiles is used")
+    if low < -0.05 * max(top, 1e-9):
+        told.append(f"PET has values down to {low:g}: activity is never below 0")
+    return tuple(told)
+
+
+def _is_wrapped(image: NDArray[Any], low: float, high: float) -> bool:
+    """Tell whether negative numbers were read as unsigned: most values lie near the type's two ends, few between."""
+    end = float(np.iinfo(image.dtype).max)
+    if image.dtype.kind != "u" or high < 0.9 * end or low > 0.1 * end:
+        return False
+    between = np.count_nonzero((image > 0.1 * end) & (image < 0.9 * end))
+    near_end = np.count_nonzero(image >= 0.9 * end)
+    return bool(between <= 0.001 * image.size and near_end >= 0.005 * image.size)
 
 
 def apply_window(image: NDArray[Any], window: Window) -> tuple[NDArray[np.uint8], Window]:
@@ -151,7 +232,7 @@ def apply_window(image: NDArray[Any], window: Window) -> tuple[NDArray[np.uint8]
             )
         return image.astype(np.uint8, copy=False), Window("as_is", "as_is", 0.0, 255.0, window.why)
     low, high = window.low, window.high
-    foreground = image > 0
+    foreground = image > 0 if window.name != "percentiles_signed" else np.ones(image.shape, bool)
     if window.kind == "range":
         low, high = float(image.min()), float(image.max())
     elif window.kind == "percentiles":

@@ -22,7 +22,7 @@ from data_prep.objects import Drops, ObjectMask, SpeckRule, objects_of
 from data_prep.parallel import run_jobs
 from data_prep.sources import Source
 from graysam.errors import GraySamError
-from graysam.formats.readers import LOSSY_SUFFIXES, suffix_of
+from graysam.formats.readers import LOSSY_SUFFIXES, SoftMasks, is_stored_upright, suffix_of
 from graysam.store import StoreWriter, encode_image, encode_runs
 
 Codec = Literal["png", "jpeg"]
@@ -51,11 +51,14 @@ class PackSettings:
         codec: "png" is exact; "jpeg" is several times smaller, and takes JPEG sources over byte for byte.
         window: see `convert.CaseSettings`.
         specks: which pieces are dropped; the limits for images hold for slices too.
+        soft_masks, strict: see `convert.CaseSettings`.
     """
 
     codec: Codec = "png"
     window: str = "auto"
     specks: SpeckRule = field(default_factory=SpeckRule)
+    soft_masks: SoftMasks = "refuse"
+    strict: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,12 +70,14 @@ class PackedSource:
         drops: what was left out.
         window: the intensity window and why it was chosen.
         error: why there is nothing, "" when all went well.
+        warnings: what looks wrong, one line each with the source's name.
     """
 
     slices: tuple[dict[str, Any], ...]
     drops: Drops = field(default_factory=Drops)
     window: str = ""
     error: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 def labelled_slices(loaded: LoadedSource, source: Source, rule: SpeckRule) -> tuple[list[LabelledSlice], Drops]:
@@ -92,7 +97,7 @@ def labelled_slices(loaded: LoadedSource, source: Source, rule: SpeckRule) -> tu
 def pack_source(source: Source, settings: PackSettings) -> PackedSource:
     """Encode the slices of one source; a source that cannot be read gives an error, never raises one."""
     try:
-        loaded = load_source(source, window=settings.window)
+        loaded = load_source(source, window=settings.window, soft_masks=settings.soft_masks, strict=settings.strict)
         slices, drops = labelled_slices(loaded, source, settings.specks)
         packed = tuple(
             {
@@ -110,12 +115,13 @@ def pack_source(source: Source, settings: PackSettings) -> PackedSource:
         )
     except Exception as error:  # one odd file must not end a run over thousands; the report tells it
         return PackedSource((), error=describe_failure(source, error))
-    return PackedSource(packed, drops, f"{loaded.window.name} ({loaded.window.why})")
+    warnings = tuple(f"{source.name}: {what}" for what in loaded.warnings)
+    return PackedSource(packed, drops, f"{loaded.window.name} ({loaded.window.why})", warnings=warnings)
 
 
 def _encode(part: LabelledSlice, source: Source, loaded: LoadedSource, codec: Codec) -> bytes:
     is_jpeg = not loaded.is_volume and suffix_of(source.image) in LOSSY_SUFFIXES
-    if codec == "jpeg" and is_jpeg and loaded.window.kind == "as_is":
+    if codec == "jpeg" and is_jpeg and loaded.window.kind == "as_is" and is_stored_upright(source.image):
         return source.image.read_bytes()  # encoding a JPEG again would only lose
     return encode_image(np.ascontiguousarray(part.image), codec)
 
@@ -130,6 +136,10 @@ def _run(job: _Job) -> PackedSource:
     return pack_source(job.source, job.settings)
 
 
+def _crashed(job: _Job, reason: str) -> PackedSource:
+    return PackedSource((), error=f"{job.source.name}: {reason}")
+
+
 @dataclass(frozen=True)
 class PackReport:
     """What became of the sources.
@@ -139,6 +149,7 @@ class PackReport:
         drops: what was left out.
         windows: how many sources of a data set went through which intensity window.
         errors: one line per source that could not be used.
+        warnings: what looks wrong with sources that were used, a line each.
     """
 
     slices: int
@@ -146,6 +157,7 @@ class PackReport:
     drops: Drops
     windows: dict[str, dict[str, int]]
     errors: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def pack(sources: Sequence[Source], out: Path, settings: PackSettings, *, workers: int) -> PackReport:
@@ -154,12 +166,15 @@ def pack(sources: Sequence[Source], out: Path, settings: PackSettings, *, worker
     The store takes its name only when it is whole; the report holds the settings and what `PackReport` holds.
     """
     slices = objects = 0
-    drops, errors = Drops(), []
+    drops = Drops()
+    errors: list[str] = []
+    warnings: list[str] = []
     windows: dict[str, Counter[str]] = defaultdict(Counter)
     jobs = [_Job(source, settings) for source in sources]
     with StoreWriter(out) as writer:
-        for job, packed in run_jobs(_run, jobs, workers=workers, what="packed"):
+        for job, packed in run_jobs(_run, jobs, workers=workers, what="packed", crashed=_crashed):
             drops += packed.drops
+            warnings += packed.warnings
             if packed.error:
                 errors.append(packed.error)
             else:
@@ -169,7 +184,7 @@ def pack(sources: Sequence[Source], out: Path, settings: PackSettings, *, worker
                 slices += 1
                 objects += len(arguments["objects"])
     counted = {dataset: dict(counts) for dataset, counts in windows.items()}
-    report = PackReport(slices, objects, drops, counted, tuple(errors))
+    report = PackReport(slices, objects, drops, counted, tuple(errors), tuple(warnings))
     record = {"settings": asdict(settings), **asdict(report)}
     out.with_name(out.name + ".report.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
     return report

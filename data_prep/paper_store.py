@@ -33,7 +33,7 @@ from data_prep.sources import Source
 from graysam.cases import label_dtype, modality_of
 from graysam.errors import GraySamError, PrepareError
 from graysam.files import written_whole
-from graysam.formats.readers import check_labels, read_image
+from graysam.formats.readers import SoftMasks, check_labels, read_image
 from graysam.image.geometry import CanvasFit
 from graysam.store import StoreWriter, encode_image, encode_runs
 
@@ -188,13 +188,28 @@ class _Job:
     folder: Path
     window: str
     specks: SpeckRule
+    soft_masks: SoftMasks
+    strict: bool
 
 
-def _store_source(job: _Job) -> tuple[list[StoredSlice], str]:
-    """Write the slices of one source that are not there yet; give all its entries, or what went wrong."""
+@dataclass(frozen=True)
+class _Stored:
+    """What became of a source: its entries and warnings, or why there are none."""
+
+    entries: tuple[StoredSlice, ...] = ()
+    warnings: tuple[str, ...] = ()
+    error: str = ""
+
+
+def _crashed(job: _Job, reason: str) -> _Stored:
+    return _Stored(error=f"{job.source.name}: {reason}")
+
+
+def _store_source(job: _Job) -> _Stored:
+    """Write the slices of one source that are not there yet."""
     source = job.source
     try:
-        loaded = load_source(source, window=job.window)
+        loaded = load_source(source, window=job.window, soft_masks=job.soft_masks, strict=job.strict)
         slices, _ = labelled_slices(loaded, source, job.specks)
         entries = []
         for part in slices:
@@ -218,8 +233,8 @@ def _store_source(job: _Job) -> tuple[list[StoredSlice], str]:
             if not (job.folder / LABELS / f"{name}.json").is_file():  # written last, so the image is there too
                 write_entry(job.folder, name, *to_square(part.image, paint(part.objects, size_hw)))
     except Exception as error:  # one odd file must not end a run over thousands
-        return [], describe_failure(source, error)
-    return entries, ""
+        return _Stored(error=describe_failure(source, error))
+    return _Stored(tuple(entries), tuple(f"{source.name}: {what}" for what in loaded.warnings))
 
 
 def make_store(
@@ -229,21 +244,28 @@ def make_store(
     workers: int,
     window: str = "auto",
     specks: SpeckRule | None = None,
-) -> tuple[int, list[str]]:
-    """Write the store of all sources, keeping entries that are there; give their number and the errors."""
+    soft_masks: SoftMasks = "refuse",
+    strict: bool = False,
+) -> tuple[int, list[str], list[str]]:
+    """Write the store of all sources, keeping entries that are there; give their number, the errors and warnings."""
     for part in (IMAGES, LABELS):
         (folder / part).mkdir(parents=True, exist_ok=True)
     entries: list[StoredSlice] = []
-    errors = []
+    errors: list[str] = []
+    warnings: list[str] = []
     rule = specks or SpeckRule()
-    _settle(folder, {"window": window, "specks": asdict(rule)})
-    jobs = [_Job(source, folder, window, rule) for source in sources]
-    for _, (stored, error) in run_jobs(_store_source, jobs, workers=workers, what="stored"):
-        entries += stored
-        if error:
-            errors.append(error)
+    settings: dict[str, Any] = {"window": window, "specks": asdict(rule)}
+    if soft_masks != "refuse":
+        settings["soft_masks"] = soft_masks
+    _settle(folder, settings)
+    jobs = [_Job(source, folder, window, rule, soft_masks, strict) for source in sources]
+    for _, stored in run_jobs(_store_source, jobs, workers=workers, what="stored", crashed=_crashed):
+        entries += stored.entries
+        warnings += stored.warnings
+        if stored.error:
+            errors.append(stored.error)
     _write_index(folder, entries)
-    return len(entries), errors
+    return len(entries), errors, warnings
 
 
 def _settle(folder: Path, settings: dict[str, Any]) -> None:
@@ -405,6 +427,10 @@ def _import_one(job: _ImportJob) -> str:
     return ""
 
 
+def _import_crashed(job: _ImportJob, reason: str) -> str:
+    return f"{job.image.stem}: {reason}"
+
+
 def import_paper_store(source: Path, folder: Path, *, workers: int) -> tuple[int, list[str]]:
     """Import imgs/*.png with gts/*.pkl (or .npy) as the authors leave them; give the number and the errors.
 
@@ -424,7 +450,7 @@ def import_paper_store(source: Path, folder: Path, *, workers: int) -> tuple[int
         else:
             jobs.append(_ImportJob(image, labels, folder))
     entries = []
-    for job, error in run_jobs(_import_one, jobs, workers=workers, what="imported"):
+    for job, error in run_jobs(_import_one, jobs, workers=workers, what="imported", crashed=_import_crashed):
         if error:
             errors.append(error)
         else:

@@ -1,5 +1,6 @@
-"""Run one function over many jobs in several processes, with progress on stderr.
+"""Run one function over many jobs in processes of their own, with progress on stderr.
 
+A library that crashes on a damaged file ends its process and nothing else: the job is named, the others go on.
 Progress is a tqdm bar on a terminal and a line every ten seconds elsewhere, so that a log stays readable.
 """
 
@@ -7,11 +8,14 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from typing import Any, TypeVar
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -19,38 +23,96 @@ Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 10.0
-# Few enough that a worker is not left with a long tail of large volumes, many enough that sending jobs costs
-# nothing.
-JOBS_AT_ONCE = 8
+# Jobs handed out per process beyond the one at work: enough that none waits, few enough that a crash costs little.
+JOBS_AHEAD = 2
+CRASHED = "the process that read it crashed or was killed: the file is damaged, or too large for this machine's memory"
 
 
 def run_jobs(
-    function: Callable[[Job], Result], jobs: Sequence[Job], *, workers: int, what: str
+    function: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    *,
+    workers: int,
+    what: str,
+    crashed: Callable[[Job, str], Result],
 ) -> Iterator[tuple[Job, Result]]:
-    """Yield (job, result) in the order of the jobs; `function` must be importable and should not raise.
+    """Yield (job, result) in the order of the jobs.
 
-    workers: processes; 1 runs in this process, which is easier to debug and to test.
-    what: one word for the progress line.
+    Args:
+        function: importable, and should not raise.
+        jobs: what it is called with, one by one.
+        workers: processes; 0 runs in this process, which is quicker for a handful of jobs, and easier to debug and to
+            test, but a crash ends it.
+        what: one word for the progress line.
+        crashed: gives the result of a job whose process died, from the job and the reason.
     """
-    if workers <= 1 or len(jobs) <= 1:
+    if workers <= 0:
         results: Iterable[Result] = map(function, jobs)
-        yield from zip(jobs, _with_progress(results, len(jobs), what), strict=True)
-        return
+    else:
+        results = _results(function, jobs, max(1, min(workers, len(jobs))), crashed)
+    yield from zip(jobs, _with_progress(results, len(jobs), what), strict=True)
+
+
+def _results(
+    function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, crashed: Callable[[Job, str], Result]
+) -> Iterator[Result]:
+    """Yield the results in order; after a crash, the jobs that were under way run again, one by one."""
+    done: dict[int, Result] = {}
+    place = 0
+    while place < len(jobs):
+        under_way: deque[tuple[int, Future[Result]]] = deque()
+        following = iter([index for index in range(place, len(jobs)) if index not in done])
+        try:
+            with _pool(workers) as pool:
+                while place < len(jobs):
+                    while len(under_way) < workers * (1 + JOBS_AHEAD):
+                        index = next(following, None)
+                        if index is None:
+                            break
+                        under_way.append((index, pool.submit(function, jobs[index])))
+                    if place in done:
+                        yield done.pop(place)
+                    else:
+                        yield under_way[0][1].result()
+                        under_way.popleft()
+                    place += 1
+        except BrokenProcessPool:
+            if not under_way:  # processes that do not even start are no job's fault
+                raise
+            done |= _one_by_one(function, jobs, under_way, crashed)
+
+
+def _one_by_one(
+    function: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    under_way: Iterable[tuple[int, Future[Result]]],
+    crashed: Callable[[Job, str], Result],
+) -> dict[int, Result]:
+    """Give the results of jobs of which one ended its process: those that are there, the others each in its own."""
+    done = {}
+    for index, future in under_way:
+        if future.done() and not future.cancelled() and future.exception() is None:
+            done[index] = future.result()
+            continue
+        try:
+            with _pool(1) as pool:
+                done[index] = pool.submit(function, jobs[index]).result()
+        except BrokenProcessPool:
+            done[index] = crashed(jobs[index], CRASHED)
+    return done
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
     # Fresh processes: a fork of one whose OpenCV has threads waits for threads that it does not have.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_prepare_worker) as pool:
-        results = pool.map(function, jobs, chunksize=min(JOBS_AT_ONCE, -(-len(jobs) // workers)))
-        yield from zip(jobs, _with_progress(results, len(jobs), what), strict=True)
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_prepare_worker)
 
 
 def _prepare_worker() -> None:
     """Keep the libraries to one thread each: the processes already fill the cores."""
+    os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"  # SimpleITK is imported by the first file that needs it
     import cv2
-    import SimpleITK
 
     cv2.setNumThreads(1)
-    sitk: Any = SimpleITK  # it ships with next to no types
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
 
 
 def _with_progress(results: Iterable[Result], total: int, what: str) -> Iterator[Result]:

@@ -131,7 +131,7 @@ def complete_splits(sources: Sequence[Source], *, val_share: float, seed: int = 
 
 
 def _draw(patient: Patient, seed: int) -> str:
-    return hashlib.sha256(f"{seed}/{patient[0]}/{patient[1]}".encode()).hexdigest()
+    return hashlib.sha256(f"{seed}/{patient[0]}/{patient[1]}".encode(errors="surrogateescape")).hexdigest()
 
 
 def write_index(sources: Sequence[Source], path: Path) -> None:
@@ -139,7 +139,7 @@ def write_index(sources: Sequence[Source], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         written_whole(path, PrepareError) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["dataset", "case", "group", "split"])

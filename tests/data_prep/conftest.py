@@ -4,41 +4,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from source_files import write_png, write_volume
+
+__all__ = ["write_png", "write_volume"]  # fixtures
 
 pytest.importorskip("SimpleITK", reason="the extra `prep` is not installed")
-
-
-@pytest.fixture
-def write_volume() -> Callable[..., Path]:
-    """Write a (z, y, x) array as a volume file; spacing, origin and direction in ITK's order x, y, z."""
-    import SimpleITK
-
-    def write(path, array, *, spacing=(1.0, 1.0, 1.0), origin=(0.0, 0.0, 0.0), direction=None):
-        image = SimpleITK.GetImageFromArray(array)
-        image.SetSpacing(spacing)
-        image.SetOrigin(origin)
-        if direction is not None:
-            image.SetDirection(direction)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        SimpleITK.WriteImage(image, str(path))
-        return path
-
-    return write
-
-
-@pytest.fixture
-def write_png() -> Callable[[Path, NDArray], Path]:
-    def write(path, image):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        ordered = image if image.ndim == 2 else image[..., ::-1]
-        assert cv2.imwrite(str(path), ordered)
-        return path
-
-    return write
 
 
 @pytest.fixture

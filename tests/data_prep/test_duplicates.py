@@ -51,7 +51,7 @@ def test_pairs_across_splits_come_first_and_pairs_of_one_patient_not_at_all(tmp_
     split = {"p4_a": "val"}
     rows = [f"US/Toy,{name},{name[:2]},{split.get(name, 'train')}" for name in images]
     (root / "index.csv").write_text("\n".join(["dataset,case,group,split", *rows]))
-    pairs = find_near_duplicates(find_sources(root).sources, workers=1)
+    pairs = find_near_duplicates(find_sources(root).sources, workers=0)
     assert [(pair.first.case, pair.second.case, pair.across_splits) for pair in pairs] == [
         ("p3_a", "p4_a", True),
         ("p1_a", "p2_a", False),

@@ -28,7 +28,7 @@ def test_images_and_labelled_slices_are_packed_with_their_objects(tmp_path, make
     write_volume(folder / "v_label.nii.gz", labels)
     (root / "MR" / "Vol" / "dataset.json").write_text('{"modality": "MR", "labels": "classes"}')
     index(root, ["US/Toy,a,patient 1,train", "MR/Vol,v,patient 2,val"])
-    report = pack(find_sources(root).sources, tmp_path / "all.gstore", PackSettings(), workers=1)
+    report = pack(find_sources(root).sources, tmp_path / "all.gstore", PackSettings(), workers=0)
     assert (report.slices, report.objects, report.drops.pieces, report.errors) == (2, 3, 1, ())
     store = open_store(tmp_path / "all.gstore")
     by_case = {entry.case: entry for entry in store.entries}
@@ -45,7 +45,7 @@ def test_a_jpeg_source_goes_into_a_jpeg_store_byte_for_byte(tmp_path, make_datas
     (root / "US/Toy/images/a.png").unlink()
     cv2.imwrite(str(root / "US/Toy/images/a.jpg"), square_case[0])
     index(root, ["US/Toy,a,a,train"])
-    pack(find_sources(root).sources, tmp_path / "all.gstore", PackSettings("jpeg"), workers=1)
+    pack(find_sources(root).sources, tmp_path / "all.gstore", PackSettings("jpeg"), workers=0)
     store = open_store(tmp_path / "all.gstore")
     assert bytes(store.encoded_image(store.entries[0])) == (root / "US/Toy/images/a.jpg").read_bytes()
 
@@ -54,7 +54,7 @@ def test_a_source_that_cannot_be_read_is_told_and_the_rest_is_packed(tmp_path, m
     root = make_dataset("US/Toy", {"a": square_case, "b": square_case})
     (root / "US/Toy/images/a.png").write_bytes(b"broken")
     index(root, ["US/Toy,a,a,train", "US/Toy,b,b,val"])
-    report = pack(find_sources(root).sources, tmp_path / "all.gstore", PackSettings(), workers=1)
+    report = pack(find_sources(root).sources, tmp_path / "all.gstore", PackSettings(), workers=0)
     assert report.slices == 1
     assert "US/Toy/a" in report.errors[0]
 
@@ -64,7 +64,7 @@ def test_pieces_are_small_enough_and_join_to_the_same_file(tmp_path, make_datase
     root = make_dataset("US/Toy", dict.fromkeys("abc", square_case))
     index(root, [f"US/Toy,{name},{name},train" for name in "abc"])
     whole = tmp_path / "all.gstore"
-    pack(find_sources(root).sources, whole, PackSettings(), workers=1)
+    pack(find_sources(root).sources, whole, PackSettings(), workers=0)
     pieces = split_file(whole, tmp_path / "pieces", piece_bytes=piece_bytes)
     assert all(piece.stat().st_size <= piece_bytes for piece in pieces)
     join_files(pieces, tmp_path / "joined.gstore")
@@ -74,7 +74,7 @@ def test_pieces_are_small_enough_and_join_to_the_same_file(tmp_path, make_datase
 def test_the_report_beside_the_store_tells_windows_and_drops(tmp_path, make_dataset, square_case):
     root = make_dataset("US/Toy", {"a": square_case})
     index(root, ["US/Toy,a,a,train"])
-    pack(find_sources(root).sources, tmp_path / "all.gstore", PackSettings(), workers=1)
+    pack(find_sources(root).sources, tmp_path / "all.gstore", PackSettings(), workers=0)
     report = json.loads((tmp_path / "all.gstore.report.json").read_text())
     assert report["windows"] == {"US/Toy": {"as_is (8-bit image)": 1}}
     assert report["drops"] == {"pieces": 0, "elements": 0, "objects": 0}
@@ -84,6 +84,6 @@ def test_the_report_beside_the_store_tells_windows_and_drops(tmp_path, make_data
 def test_a_split_name_that_is_neither_train_nor_val_is_packed_as_it_is(tmp_path, make_dataset, square_case):
     root = make_dataset("US/Toy", {"a": square_case, "b": square_case, "c": square_case})
     index(root, ["US/Toy,a,a,train", "US/Toy,b,b,val", "US/Toy,c,c,far"])
-    assert main(["pack", str(root), "--out", str(tmp_path / "all.gstore"), "--workers", "1"]) == 0
+    assert main(["pack", str(root), "--out", str(tmp_path / "all.gstore"), "--workers", "0"]) == 0
     store = open_store(tmp_path / "all.gstore")
     assert {entry.case: entry.split for entry in store.entries} == {"a": "train", "b": "val", "c": "far"}

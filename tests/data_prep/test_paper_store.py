@@ -92,12 +92,12 @@ def test_a_store_of_sources_goes_on_where_it_stopped_and_packs(tmp_path, make_da
         "dataset,case,group,split\n" + "".join(f"US/Toy,{c},{c},train\n" for c in ("a", "b", "empty"))
     )
     sources = find_sources(root).sources
-    count, errors = make_store(sources, tmp_path / "store", workers=1)
+    count, errors, _ = make_store(sources, tmp_path / "store", workers=0)
     assert (count, errors) == (2, [])
     kept = tmp_path / "store" / "gts" / "US_Toy_a.json"
     stamp = kept.stat().st_mtime_ns
     (tmp_path / "store" / "gts" / "US_Toy_b.json").unlink()  # as if the run had been cut short here
-    assert make_store(sources, tmp_path / "store", workers=1)[0] == 2
+    assert make_store(sources, tmp_path / "store", workers=0)[0] == 2
     assert kept.stat().st_mtime_ns == stamp
     assert [entry.name for entry in read_index(tmp_path / "store")] == ["US_Toy_a", "US_Toy_b"]
     assert pack_store(tmp_path / "store", tmp_path / "all.gstore") == 2
@@ -196,7 +196,7 @@ def test_importing_a_store_of_the_authors_takes_pickles_and_arrays_and_reports_t
     (paper / "gts" / "CT_AMOS_0001-012.pkl").write_bytes(pickle.dumps(PAPER_RUNS))
     np.save(paper / "gts" / "US_Breast_7.npy", LABELS.astype(np.uint16))
     (paper / "gts" / "MR_bad_1.pkl").write_bytes(pickle.dumps(Malicious(os.mkdir, str(tmp_path / "mark"))))
-    count, errors = import_paper_store(paper, tmp_path / "store", workers=1)
+    count, errors = import_paper_store(paper, tmp_path / "store", workers=0)
     assert count == 2
     assert sorted(error.split(":")[0] for error in errors) == ["MR_alone_1", "MR_bad_1"]
     assert not (tmp_path / "mark").exists()
@@ -209,9 +209,9 @@ def test_importing_a_store_of_the_authors_takes_pickles_and_arrays_and_reports_t
 
 def test_a_store_is_not_mixed_with_entries_of_other_settings(tmp_path, make_dataset, square_case):
     sources = find_sources(make_dataset("US/Toy", {"a": square_case})).sources
-    make_store(sources, tmp_path / "store", workers=1)
+    make_store(sources, tmp_path / "store", workers=0)
     with pytest.raises(PrepareError, match="other settings"):
-        make_store(sources, tmp_path / "store", workers=1, window="range")
+        make_store(sources, tmp_path / "store", workers=0, window="range")
 
 
 def test_nested_labels_keep_their_order_through_the_store(tmp_path, make_dataset, square_case):
@@ -221,7 +221,7 @@ def test_nested_labels_keep_their_order_through_the_store(tmp_path, make_dataset
     root = make_dataset("Fundus/Toy", {"a": (image, cup)}, labels="nested")
     (root / "index.csv").write_text("dataset,case,group,split\nFundus/Toy,a,a,train\n")
     sources = find_sources(root).sources
-    make_store(sources, tmp_path / "store", workers=1, specks=SpeckRule(pixels=1))
+    make_store(sources, tmp_path / "store", workers=0, specks=SpeckRule(pixels=1))
     pack_store(tmp_path / "store", tmp_path / "all.gstore")
     packed = open_store(tmp_path / "all.gstore")
     disc, inner = packed.masks(packed.entries[0])

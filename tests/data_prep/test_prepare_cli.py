@@ -13,7 +13,7 @@ from graysam.store import open_store
 def main(arguments):
     """Run a command in this process: starting others takes longer than the work does."""
     has_workers = arguments[0] != "join" and "--workers" not in arguments
-    return cli.main([*arguments, "--workers", "1"] if has_workers else arguments)
+    return cli.main([*arguments, "--workers", "0"] if has_workers else arguments)
 
 
 @pytest.fixture

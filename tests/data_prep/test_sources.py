@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from source_files import write_dicom
 
 from data_prep.sources import Assumptions, find_sources
 from graysam.errors import PrepareError
@@ -64,8 +65,7 @@ def test_the_usual_ways_to_lay_out_a_data_set_are_paired(tmp_path, image, label)
 
 
 def test_a_dicom_folder_is_paired_with_a_volume_of_its_name(tmp_path):
-    test_readers = pytest.importorskip("test_readers")
-    test_readers.write_dicom(tmp_path / "CT" / "Set" / "images" / "patient7", 1, np.zeros((3, 4)))
+    write_dicom(tmp_path / "CT" / "Set" / "images" / "patient7", 1, np.zeros((3, 4)))
     (tmp_path / "CT" / "Set" / "labels").mkdir()
     (tmp_path / "CT" / "Set" / "labels" / "patient7.nii.gz").touch()
     (source,) = find_sources(tmp_path, Assumptions(labels="classes")).sources

@@ -1,0 +1,124 @@
+"""Tell label maps from what only looks like one, and say why: numpy only.
+
+A label map holds small whole numbers in flat areas. Smoothing (resampling, JPEG, a soft brush) puts bands of other
+numbers round an object; read as labels they would make one disc twenty objects.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graysam.errors import PrepareError
+
+LARGEST_LABEL = 65535
+# Whole numbers that went through float32 and a scale miss by this much; a smoothed label misses by more.
+ROUNDING = 1e-3
+
+SoftMasks = Literal["refuse", "threshold"]
+
+# A mask of black and white is at least this bright where it is white; below, numbers are labels.
+SMALLEST_WHITE = 64
+# Share of pixels between black and white whose neighbours have the same number: measured 0.5 and more in label maps,
+# 0.25 and less in masks that were smoothed or went through JPEG.
+FLAT_SHARE = 0.35
+# Beside white: 254 next to 255.
+NEAR_WHITE = 0.95
+
+
+def check_labels(labels: NDArray[Any], name: str, *, soft_masks: SoftMasks = "refuse") -> NDArray[Any]:
+    """Give the labels as unsigned integers.
+
+    Args:
+        labels: (H, W) or (D, H, W).
+        name: of the file.
+        soft_masks: what becomes of a smoothed mask of one object: refused, or cut at half of its maximum.
+
+    Raises:
+        PrepareError: fractions, negative numbers, numbers above 65,535, or a smoothed mask.
+    """
+    if labels.dtype.kind == "f":
+        if not np.isfinite(labels).all():
+            raise PrepareError(f"{name}: labels must be numbers, got NaN or infinite ones; export it again.")
+        whole = np.rint(labels)
+        if float(np.abs(labels - whole).max(initial=0)) > ROUNDING:
+            raise PrepareError(f"{name}: labels must be whole numbers, got fractions; was the mask resampled smoothly?")
+        labels = whole
+    elif labels.dtype.kind not in "uib":
+        raise PrepareError(f"{name}: labels must be numbers, got dtype {labels.dtype}.")
+    low, high = (float(labels.min()), float(labels.max())) if labels.size else (0.0, 0.0)
+    if low < 0:
+        raise PrepareError(
+            f"{name}: labels must lie in 0..{LARGEST_LABEL}, got {low:g} (an 'ignore' or background number?); "
+            "give what is no object the number 0."
+        )
+    if high > LARGEST_LABEL:
+        raise PrepareError(f"{name}: labels must lie in 0..{LARGEST_LABEL}, got {low:g}..{high:g}.")
+    if labels.dtype not in (np.dtype(np.uint8), np.dtype(np.uint16)):
+        labels = labels.astype(np.uint8 if high <= 255 else np.uint16)
+    reason = smoothed(labels)
+    if not reason:
+        return labels
+    if soft_masks == "threshold":
+        return cut_at_half(labels)
+    raise PrepareError(
+        f"{name}: looks like a smoothed mask of one object, not like labels: {reason}; save it without smoothing (and "
+        "not as JPEG), or cut it at half with --soft-masks threshold."
+    )
+
+
+def cut_at_half(mask: NDArray[Any]) -> NDArray[np.uint8]:
+    """Give 1 where the mask has more than half of its maximum."""
+    return (mask > int(mask.max(initial=0)) / 2).astype(np.uint8)
+
+
+def smoothed(labels: NDArray[Any]) -> str:
+    """Give why a map of whole numbers looks like a smoothed mask of black and white, "" when it does not.
+
+    labels: (H, W) or (D, H, W) unsigned integers.
+    """
+    white = int(labels.max(initial=0))
+    if white < SMALLEST_WHITE or labels.ndim not in (2, 3):
+        return ""
+    between = (labels > 0) & (labels < white)
+    count = int(np.count_nonzero(between))
+    if not count:
+        return ""
+    values = np.unique(labels[between])
+    if white >= 200 and white - int(values[0]) <= white * (1 - NEAR_WHITE):
+        return f"{values[0]}..{values[-1]} beside {white}"
+    if values.size < 3:
+        return ""
+    flat = between & _like_neighbours(labels)
+    if np.count_nonzero(flat) >= FLAT_SHARE * count:
+        return ""
+    return f"{values.size} gray levels in bands between 0 and {white}"
+
+
+def _like_neighbours(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell where a pixel has the number of its four neighbours in the slice; beyond the border counts as alike."""
+    alike = np.ones(labels.shape, bool)
+    for axis in (-1, -2):
+        same = np.diff(labels, axis=axis) == 0
+        ends = [slice(None)] * labels.ndim
+        ends[axis] = slice(1, None)
+        alike[tuple(ends)] &= same
+        ends[axis] = slice(None, -1)
+        alike[tuple(ends)] &= same
+    return alike
+
+
+def plateaus_between(mask: NDArray[np.uint8], low: int, high: int) -> int:
+    """Give the number of pixels in flat areas of (H, W) whose numbers lie between black and white.
+
+    Such areas are classes, not edges: a pixel counts when it and its four neighbours all lie within low..high.
+    """
+    inside = (mask >= low) & (mask <= high)
+    core = inside.copy()
+    core[1:] &= inside[:-1]
+    core[:-1] &= inside[1:]
+    core[:, 1:] &= inside[:, :-1]
+    core[:, :-1] &= inside[:, 1:]
+    return int(np.count_nonzero(core))
