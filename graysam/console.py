@@ -87,7 +87,8 @@ def run_command(
 
     Args:
         body: does the work and gives 0 or 1.
-        verbosity, with_time: as for `logging_to_stderr`.
+        verbosity: as for `logging_to_stderr`.
+        with_time: likewise.
         if_interrupted: what Ctrl-C is answered with.
     """
     with logging_to_stderr(verbosity, with_time=with_time):
