@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from evaluation.rank.read import UNKNOWN_MODALITY, FloatArray, ScoreTable
@@ -141,37 +142,10 @@ def rank_teams(
     # Quantities per team and case: the mean rank over metrics, then each metric's value, then each metric's
     # rank.
     quantities = np.concatenate([_mean_ranks(ranks)[..., None], filled, ranks], axis=-1)
-    means = np.einsum("n,tnq->tq", case_weights(table.modalities, weighting), quantities)
-    samples = _bootstrap(quantities, table.modalities, weighting=weighting, resamples=resamples, seed=seed)
-    tail = (1.0 - confidence) / 2.0
-    low, high = (np.quantile(samples, q, axis=0) if resamples else means for q in (tail, 1.0 - tail))
-    places = stats.rankdata(np.round(means[:, 0], 12), method="min").astype(int)
-    sampled_places = stats.rankdata(np.round(samples[..., 0], 12), method="min", axis=1) if resamples else places[None]
-    place_low = np.quantile(sampled_places, tail, axis=0, method="inverted_cdf").astype(int)
-    place_high = np.quantile(sampled_places, 1.0 - tail, axis=0, method="inverted_cdf").astype(int)
-
-    def interval(team: int, quantity: int) -> Interval:
-        return Interval(float(means[team, quantity]), float(low[team, quantity]), float(high[team, quantity]))
-
-    count = len(table.metrics)
-    rows = [
-        TeamRow(
-            team=name,
-            place=int(places[team]),
-            mean_rank=interval(team, 0),
-            place_low=int(place_low[team]),
-            place_high=int(place_high[team]),
-            metrics={m.key: interval(team, 1 + i) for i, m in enumerate(table.metrics) if table.takes_part[team, i]},
-            metric_ranks={
-                m.key: float(means[team, 1 + count + i])
-                for i, m in enumerate(table.metrics)
-                if not math.isnan(means[team, 1 + count + i])
-            },
-            missing_predictions=table.missing(name, measured=True),
-            missing_runtimes=table.missing(name, measured=False),
-        )
-        for team, name in enumerate(table.teams)
-    ]
+    found = _estimates(
+        quantities, table.modalities, weighting=weighting, resamples=resamples, confidence=confidence, seed=seed
+    )
+    rows = [_team_row(table, team, found) for team in range(len(table.teams))]
     return Ranking(
         table=table,
         ranks=ranks,
@@ -182,6 +156,72 @@ def rank_teams(
         confidence=confidence,
         resamples=resamples,
         seed=seed,
+    )
+
+
+@dataclass(frozen=True)
+class _Estimates:
+    """Means of all quantities, places, and the ends of their bootstrap intervals."""
+
+    means: FloatArray
+    """(teams, quantities), as are the two ends; NaN in a metric in which a team does not take part."""
+    low: FloatArray
+    high: FloatArray
+    places: NDArray[np.intp]
+    """(teams,), as are the two ends."""
+    place_low: NDArray[np.intp]
+    place_high: NDArray[np.intp]
+
+    def interval(self, team: int, quantity: int) -> Interval:
+        ends = (self.means, self.low, self.high)
+        return Interval(*(float(values[team, quantity]) for values in ends))
+
+
+def _estimates(
+    quantities: FloatArray,
+    modalities: Sequence[str],
+    *,
+    weighting: Weighting,
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> _Estimates:
+    """Average the quantities (teams, cases, quantities), of which the first is the mean rank, and resample."""
+    means = np.einsum("n,tnq->tq", case_weights(modalities, weighting), quantities)
+    samples = means[None]
+    if resamples:
+        samples = _bootstrap(quantities, modalities, weighting=weighting, resamples=resamples, seed=seed)
+    tail = (1.0 - confidence) / 2.0
+    low, high = (np.quantile(samples, q, axis=0) for q in (tail, 1.0 - tail))
+    sampled_places = _places(samples[..., 0])
+    place_low, place_high = (
+        np.quantile(sampled_places, q, axis=0, method="inverted_cdf").astype(np.intp) for q in (tail, 1.0 - tail)
+    )
+    return _Estimates(means, low, high, _places(means[None, :, 0])[0], place_low, place_high)
+
+
+def _places(mean_ranks: FloatArray) -> NDArray[np.intp]:
+    """Give the places by mean rank, (competitions, teams); equal ones share the better place.
+
+    Rounded, because sums in another order differ in the last digits.
+    """
+    return np.asarray(stats.rankdata(np.round(mean_ranks, 12), method="min", axis=1), dtype=np.intp)
+
+
+def _team_row(table: ScoreTable, team: int, found: _Estimates) -> TeamRow:
+    """Put together a team's line of the leaderboard."""
+    name, count = table.teams[team], len(table.metrics)
+    mean_ranks = {m.key: float(found.means[team, 1 + count + i]) for i, m in enumerate(table.metrics)}
+    return TeamRow(
+        team=name,
+        place=int(found.places[team]),
+        mean_rank=found.interval(team, 0),
+        place_low=int(found.place_low[team]),
+        place_high=int(found.place_high[team]),
+        metrics={m.key: found.interval(team, 1 + i) for i, m in enumerate(table.metrics) if table.takes_part[team, i]},
+        metric_ranks={key: rank for key, rank in mean_ranks.items() if not math.isnan(rank)},
+        missing_predictions=table.missing(name, measured=True),
+        missing_runtimes=table.missing(name, measured=False),
     )
 
 
