@@ -22,7 +22,8 @@ from graysam.cases import Case, VolumeCase
 from graysam.engines.protocol import Engine
 from graysam.engines.select import TORCH_FILE, choose_engine, read_cpu_facts
 from graysam.errors import CaseError, EngineError
-from graysam.inference.images import Labels, Overlap, segment_slice
+from graysam.inference.images import Labels, segment_slice
+from graysam.inference.overlap import Overlap
 from graysam.inference.volumes import segment_volume
 
 logger = logging.getLogger(__name__)
@@ -74,14 +75,15 @@ class Segmenter:
         checkpoint = path if path.is_file() else path / TORCH_FILE
         return cls(TorchEngine.load(checkpoint, precision=choice.precision, threads=count))
 
-    def segment_image(self, image: NDArray[Any], boxes: Sequence[Box] | ArrayLike, overlap: Overlap = "last") -> Labels:
+    def segment_image(self, image: NDArray[Any], boxes: Sequence[Box] | ArrayLike, overlap: Overlap = "auto") -> Labels:
         """Segment the boxes of one image.
 
         Args:
             image: (H, W) or (H, W, 3), any integer or float dtype, finite.
             boxes: `Box`es, or (N, 4) numbers x_min, y_min, x_max, y_max in pixels counted from 0, maxima inclusive.
                 Parts outside the image are clipped, and a warning is logged.
-            overlap: where objects meet, "last" lets the later box win, "confident" the higher logit.
+            overlap: where objects meet, "auto" gives an object inside another one its pixels and all else to the surer
+                one, "last" lets the later box win, "confident" the surer one. See `graysam.inference.overlap`.
 
         Returns:
             Labels (H, W): i + 1 for box i, 0 elsewhere; uint8 while that fits, else uint16.
@@ -95,7 +97,7 @@ class Segmenter:
         return segment_slice(self.engine, image, cleaned, overlap=overlap)
 
     def segment_volume(
-        self, volume: NDArray[Any], boxes: Sequence[VolumeBox] | ArrayLike, overlap: Overlap = "last"
+        self, volume: NDArray[Any], boxes: Sequence[VolumeBox] | ArrayLike, overlap: Overlap = "auto"
     ) -> Labels:
         """Segment the objects of a volume, each followed from its middle slice to both ends.
 
@@ -104,7 +106,8 @@ class Segmenter:
             boxes: `VolumeBox`es, or (N, 6) numbers x_min, y_min, z_min, x_max, y_max, z_max, counted from 0, maxima
                 inclusive; x and y are the object's extent on its middle slice. Parts outside are clipped, and a
                 warning is logged.
-            overlap: where objects meet, "last" lets the later box win, "confident" the higher logit.
+            overlap: where objects meet, "auto" gives an object inside another one its pixels and all else to the surer
+                one, "last" lets the later box win, "confident" the surer one. See `graysam.inference.overlap`.
 
         Returns:
             Labels (D, H, W): i + 1 for box i, 0 elsewhere; uint8 while that fits, else uint16.
@@ -117,7 +120,7 @@ class Segmenter:
         _tell(notes)
         return segment_volume(self.engine, volume, cleaned, overlap=overlap)
 
-    def segment_case(self, case: Case, *, overlap: Overlap = "last") -> Labels:
+    def segment_case(self, case: Case, *, overlap: Overlap = "auto") -> Labels:
         """Segment a case that a reader of `graysam.formats` has checked and cleaned.
 
         Returns:

@@ -229,9 +229,10 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: what this process may use)")
     model.add_argument(
         "--overlap",
-        choices=("last", "confident"),
-        default="last",
-        help="where objects meet: the later box wins (default, as in the challenge), or the more confident",
+        choices=("auto", "last", "confident"),
+        default="auto",
+        help="where objects meet: auto (default), an object inside another one wins, else the surer one; last, the "
+        "later box, as in the challenge's baseline; confident, the surer one",
     )
 
 

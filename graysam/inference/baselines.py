@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from graysam.boxes import Box, VolumeBox
 from graysam.cases import Case, Labels, VolumeCase, label_dtype
+from graysam.inference.overlap import PAINTERS, Overlap
 
 BaselineShape = Literal["box", "ellipse"]
+ON_THE_EDGE = 1e-3  # the logit of a pixel on the shape's edge, which is inside
 
 
 @dataclass(frozen=True)
@@ -37,15 +39,13 @@ class BaselineSegmenter:
     def __init__(self, shape: BaselineShape) -> None:
         self.engine = BaselineEngine(name=shape)
 
-    def segment_case(self, case: Case, *, overlap: Literal["last", "confident"] = "last") -> Labels:
+    def segment_case(self, case: Case, *, overlap: Overlap = "auto") -> Labels:
         """Give labels of the case's `label_shape`: i + 1 where box i is filled, 0 elsewhere."""
         if isinstance(case, VolumeCase):
             return self.segment_volume(case.image, case.boxes, overlap=overlap)
         return self.segment_image(case.image, case.boxes, overlap=overlap)
 
-    def segment_image(
-        self, image: NDArray[Any], boxes: Sequence[Box], *, overlap: Literal["last", "confident"] = "last"
-    ) -> Labels:
+    def segment_image(self, image: NDArray[Any], boxes: Sequence[Box], *, overlap: Overlap = "auto") -> Labels:
         """Give labels (H, W): i + 1 where box i is filled, 0 elsewhere; `overlap` as for volumes."""
         one_slice = [VolumeBox(box, 0, 0) for box in boxes]
         labels = self.segment_volume(image[None], one_slice, overlap=overlap)
@@ -56,22 +56,20 @@ class BaselineSegmenter:
         volume: NDArray[Any],
         boxes: Sequence[VolumeBox],
         *,
-        overlap: Literal["last", "confident"] = "last",
+        overlap: Overlap = "auto",
     ) -> Labels:
         """Give labels (D, H, W): i + 1 where box i is filled, 0 elsewhere.
 
-        overlap: where two objects meet, "last" lets the later box win, "confident" the one whose centre is
-            nearer, counted in its own radii.
+        overlap: see `graysam.inference.overlap`; an object is surer of a pixel the nearer its own centre is,
+            counted in its own radii.
         """
         labels = np.zeros(volume.shape[:3], label_dtype(len(boxes)))
-        nearest = np.full(labels.shape, np.inf, np.float32) if overlap == "confident" else None
+        painters = [PAINTERS[overlap](slice_labels) for slice_labels in labels]
         for index, box in enumerate(boxes):
             window, distance = self._distance(box, labels.shape)
-            inside = distance <= 1.0
-            if nearest is not None:
-                inside &= distance < nearest[window]
-                nearest[window][inside] = distance[inside]
-            labels[window][inside] = index + 1
+            logits = np.where(distance <= 1.0, 1.0 - distance + ON_THE_EDGE, -1.0).astype(np.float32)
+            for painter, slice_logits in zip(painters[window[0]], logits, strict=True):
+                painter.paint(window[1:], slice_logits, label=index + 1)
         return labels
 
     def _distance(

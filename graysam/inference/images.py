@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,10 @@ from graysam.boxes import Box
 from graysam.cases import label_dtype
 from graysam.engines.protocol import Engine, FloatArray
 from graysam.image.preprocessing import PreparedSlice, prepare_slice
+from graysam.inference.overlap import PAINTERS, Overlap
 from graysam.models.frames import Window, frame_prompts
 from graysam.prompts import Prompt
 
-Overlap = Literal["last", "confident"]
 Labels = NDArray[np.uint8] | NDArray[np.uint16]
 
 # Bounds memory, whatever the number of boxes: SAM's decoder takes about 35 MB for each.
@@ -45,7 +45,7 @@ class BoxAnswer:
 
 
 def segment_slice(
-    engine: Engine, image: NDArray[np.generic], boxes: Sequence[Box], *, overlap: Overlap = "last"
+    engine: Engine, image: NDArray[np.generic], boxes: Sequence[Box], *, overlap: Overlap = "auto"
 ) -> Labels:
     """Segment the boxes of one image.
 
@@ -53,7 +53,7 @@ def segment_slice(
         engine: the loaded model.
         image: (H, W) or (H, W, 3), any integer or float dtype, finite.
         boxes: in original pixels, inside the image; may be empty.
-        overlap: where objects meet, "last" lets the later box win, "confident" the higher logit.
+        overlap: who owns a pixel that several objects claim; see `graysam.inference.overlap`.
 
     Returns:
         Labels (H, W): i + 1 for box i, 0 elsewhere; uint8 while that fits, else uint16.
@@ -61,11 +61,11 @@ def segment_slice(
     labels: Labels = np.zeros(image.shape[:2], label_dtype(len(boxes)))
     if not boxes:
         return labels
-    best = np.zeros(labels.shape, np.float32) if overlap == "confident" else None
+    painter = PAINTERS[overlap](labels)
     prepared = prepare_slice(image, engine.spec)
     prompts = [Prompt(box) for box in boxes]
     for answer in answer_prompts(engine, prepared, engine.encode(prepared.canvas), prompts):
-        paint(labels, answer, label=answer.index + 1, best=best)
+        painter.paint(answer.window, answer.logits, label=answer.index + 1)
     return labels
 
 
@@ -79,27 +79,3 @@ def answer_prompts(
         for place, grid in enumerate(logits):
             window, values = frame.to_original(place, grid)
             yield BoxAnswer(start + place, window, values)
-
-
-def paint(
-    labels: Labels, answer: BoxAnswer, *, label: int, best: NDArray[np.floating] | None = None
-) -> NDArray[np.bool_]:
-    """Enter one object into the (H, W) labels of its slice, and give its mask within the answer's window.
-
-    Objects may come in any order: without `best` the highest label wins, as if they had come in order.
-
-    Args:
-        labels: (H, W), changed in place.
-        answer: the object.
-        label: its number, at least 1.
-        best: (H, W) logits of what was painted so far, 0 where nothing was; given, the higher logit wins.
-    """
-    mask = answer.logits > 0
-    region = labels[answer.window]
-    if best is None:
-        wins = mask & (region < label)
-    else:
-        wins = mask & (answer.logits > best[answer.window])
-        best[answer.window][wins] = answer.logits[wins]
-    region[wins] = label
-    return mask

@@ -25,7 +25,8 @@ from graysam.boxes import Box, VolumeBox, box_around
 from graysam.cases import label_dtype
 from graysam.engines.protocol import Engine, FloatArray
 from graysam.image.preprocessing import PreparedSlice, prepare_slice, slice_at
-from graysam.inference.images import BOXES_AT_ONCE, Labels, Overlap, answer_prompts, paint
+from graysam.inference.images import BOXES_AT_ONCE, Labels, answer_prompts
+from graysam.inference.overlap import PAINTERS, Overlap, Painter
 from graysam.models.frames import Window
 from graysam.prompts import Neighbour, Prompt
 
@@ -76,19 +77,19 @@ def segment_volume(
     volume: NDArray[np.generic],
     boxes: Sequence[VolumeBox],
     *,
-    overlap: Overlap = "last",
+    overlap: Overlap = "auto",
     kept_bytes: int = KEPT_BYTES,
 ) -> Labels:
     """Segment the objects of a volume.
 
-    Memory, besides the volume and its labels: three slices at a time, `kept_bytes` of embeddings, and with "confident"
-    two bytes for each pixel of the slices that both sweeps visit.
+    Memory, besides the volume and its labels: three slices at a time, `kept_bytes` of embeddings, and, unless the last
+    box wins, two bytes for each pixel of the slices that both sweeps visit.
 
     Args:
         engine: the loaded model.
         volume: (D, H, W), any integer or float dtype, finite.
         boxes: each the box on the object's middle slice and the slices it spans, inside the volume; may be empty.
-        overlap: where objects meet, "last" lets the later box win, "confident" the higher logit.
+        overlap: who owns a pixel that several objects claim, slice by slice; see `graysam.inference.overlap`.
         kept_bytes: bound of the embeddings kept between the sweeps.
 
     Returns:
@@ -98,21 +99,18 @@ def segment_volume(
     labels: Labels = np.zeros(volume.shape[:3], label_dtype(len(boxes)))
     slices = _Slices(engine, volume, kept_bytes)
     walks = _Walks(boxes, size_hw=(volume.shape[1], volume.shape[2]))
-    best_logits: dict[int, NDArray[np.float16]] = {}
+    painters: dict[int, Painter] = {}  # of the slices that the second sweep comes back to
     for step in plan_sweeps(boxes):
-        best = None
-        if overlap == "confident":
-            best = best_logits.pop(step.z, None)
-            best = np.zeros(labels.shape[1:], np.float16) if best is None else best
-            if not step.last_visit:
-                best_logits[step.z] = best
+        painter = painters.pop(step.z, None) or PAINTERS[overlap](labels[step.z], dtype=np.float16)
+        if not step.last_visit:
+            painters[step.z] = painter
         prepared, embedding = slices.get(step)
         for start in range(0, len(step.objects), BOXES_AT_ONCE):
             indices = step.objects[start : start + BOXES_AT_ONCE]
             prompts = [walks.prompt(index, step, slices.image) for index in indices]
             for answer in answer_prompts(engine, prepared, embedding, prompts):
                 index = indices[answer.index]
-                mask = paint(labels[step.z], answer, label=index + 1, best=best)
+                mask = painter.paint(answer.window, answer.logits, label=index + 1)
                 walks.follow(index, step, answer.window, mask)
     return labels
 

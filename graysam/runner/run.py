@@ -26,7 +26,7 @@ from graysam.runner.parts import Part
 from graysam.runner.timing import PhaseTimer
 
 if TYPE_CHECKING:
-    from graysam.inference.images import Overlap
+    from graysam.inference.overlap import Overlap
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class RunOptions:
     output_dir: Path
     part: Part = field(default_factory=Part)
     resume: bool = False
-    overlap: Overlap = "last"
+    overlap: Overlap = "auto"
     overlay_dir: Path | None = None
 
 

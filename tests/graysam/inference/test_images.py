@@ -8,7 +8,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # for bright_engine.py, whatever
 from bright_engine import BrightEngine
 
 from graysam.boxes import Box
-from graysam.inference.images import BOXES_AT_ONCE, BoxAnswer, paint, segment_slice
+from graysam.inference.images import BOXES_AT_ONCE, segment_slice
+from graysam.inference.overlap import PAINTERS
 
 
 def two_squares():
@@ -65,27 +66,8 @@ def test_labels_are_8_bits_while_they_fit(count, dtype):
     assert labels[12, 12] == count
 
 
-def test_later_boxes_win_in_whatever_order_they_are_painted():
-    labels = np.zeros((1, 4), np.uint8)
-    left = BoxAnswer(0, (slice(0, 1), slice(0, 3)), np.array([[1, 1, 1]], np.float32))
-    right = BoxAnswer(1, (slice(0, 1), slice(1, 4)), np.array([[1, 1, -1]], np.float32))
-    paint(labels, right, label=2)
-    assert paint(labels, left, label=1).tolist() == [[True, True, True]]
-    assert labels.tolist() == [[1, 2, 2, 0]]
-
-
-def test_confident_gives_each_pixel_to_the_higher_logit():
-    best = np.zeros((1, 4), np.float32)
-    labels = np.zeros((1, 4), np.uint8)
-    whole = (slice(0, 1), slice(0, 4))
-    paint(labels, BoxAnswer(0, whole, np.array([[3, 3, 1, -1]], np.float32)), label=1, best=best)
-    paint(labels, BoxAnswer(1, whole, np.array([[-1, 2, 2, 2]], np.float32)), label=2, best=best)
-    assert labels.tolist() == [[1, 1, 2, 2]]
-    assert best.tolist() == [[3, 3, 2, 2]]
-
-
 @pytest.mark.parametrize("shape", [(1, 1), (1, 200), (300, 2), (40, 61)])
-@pytest.mark.parametrize("overlap", ["last", "confident"])
+@pytest.mark.parametrize("overlap", PAINTERS)
 def test_images_of_odd_shapes_and_constant_ones_come_out_in_their_own_shape(shape, overlap):
     whole = Box(0, 0, shape[1] - 1, shape[0] - 1)
     assert segment_slice(BrightEngine(), np.full(shape, 9, np.uint8), [whole], overlap=overlap).shape == shape

@@ -301,7 +301,7 @@ def test_where_objects_meet_the_later_box_wins_even_if_it_was_painted_earlier():
     # Object 0's middle is 6 and it descends to slice 0 in the second sweep, when object 1 is already painted there.
     volume = drifting_square(0)
     boxes = [VolumeBox(Box(26, 20, 37, 31), 4, 8), VolumeBox(Box(26, 20, 37, 31), 0, 8)]
-    labels = segment_volume(BrightEngine(), volume, boxes)
+    labels = segment_volume(BrightEngine(), volume, boxes, overlap="last")
     assert set(np.unique(labels)) == {0, 2}
 
 
