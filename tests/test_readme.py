@@ -46,6 +46,8 @@ ELSEWHERE = {
     "make demo": (".ci/run", "make demo"),
     "make test": (".ci/run", "make test"),
     "make setup": (".ci/run", "make setup"),
+    "pip install .": ("tests/test_install.py", '"install", *options, wheel'),
+    "graysam predict -i demo/inputs -o demo/outputs": ("tests/test_install.py", '"predict", "-i", "in", "-o", "out"'),
     "make train-smoke": ("tests/train/test_chain.py", "run_chain"),
 }
 # What would take hours, and what is run in its place; all else of the command stays.
