@@ -2,7 +2,8 @@
 #   make demo         example cases, predictions, scores, pictures
 #   make test         the whole test suite
 #   make help         all targets
-# Variables: PYTHON (3.11), VENV (.venv), TORCH_PIP_ARGS (where the CPU build of torch comes from), IMAGE, PYTEST_ARGS.
+# Variables: PYTHON (3.11), VENV (.venv), TORCH_PIP_ARGS (where the CPU build of torch comes from), IMAGE, PYTEST_ARGS,
+# CALIBRATION (a packed store or a folder of cases: weights-litemedsam then makes int8 files too).
 
 PYTHON ?= $(firstword $(shell command -v python3.11) python3)
 VENV ?= .venv
@@ -21,7 +22,7 @@ SMALL := $(VENV)/.small
 ALL := $(VENV)/.all
 DOCS := $(VENV)/.docs
 
-.PHONY: help demo test check format image image-torch image-test bench train-smoke docs setup clean
+.PHONY: help demo test check format image image-torch image-test bench train-smoke weights-litemedsam docs setup clean
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf '  %-12s %s\n' "$$name" "$$text"; done
@@ -69,6 +70,9 @@ train-smoke: $(ALL) ## Prepare, train, validate, export and predict on phantoms,
 docs: $(DOCS) ## Build the documentation into site/; a dead link is an error.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "Look at site/index.html."
+
+weights-litemedsam: $(ALL) ## Download LiteMedSAM's released weights (38 MB) and export them to weights/litemedsam.
+	$(BIN)/python -m benchmarks.litemedsam --out weights/litemedsam $(if $(CALIBRATION),--calibration $(CALIBRATION))
 
 # --- checks -----------------------------------------------------------------------------------------------------------
 test: $(ALL) ## Run the whole test suite.

@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from graysam.image.geometry import resample, resample_by_area
+
 FloatImage = NDArray[np.float32]
 Image = NDArray[np.generic]
 SliceAt = Callable[[int], Image | None]
@@ -185,10 +187,12 @@ class ChannelPreset:
     Attributes:
         make: maps (H, W) or (H, W, 3) in [0, 1] to (H, W, 3) in [0, 1].
         cut: gives slice z of a volume as `make` wants to see it.
+        resize: brings a slice to the height and width that it has on the canvas.
     """
 
     make: Callable[[FloatImage], FloatImage]
     cut: Callable[[SliceAt, int], Image] = slice_alone
+    resize: Callable[[Image, tuple[int, int]], Image] = resample
 
 
 CHANNEL_PRESETS: dict[str, ChannelPreset] = {
@@ -197,5 +201,7 @@ CHANNEL_PRESETS: dict[str, ChannelPreset] = {
     "released": ChannelPreset(released_channels),
     "adjacent": ChannelPreset(adjacent_channels, cut=stack_neighbours),
     "plain": ChannelPreset(plain_channels),
+    # All else that LiteMedSAM does to an image (its own range to [0, 1], zeros below and at the right) is done for all.
+    "litemedsam": ChannelPreset(plain_channels, resize=resample_by_area),
 }
 """The names that a spec's `channels` may give."""

@@ -50,6 +50,15 @@ def resample(image: NDArray[Any], size_hw: tuple[int, int]) -> NDArray[Any]:
     return resample(resample(image, first), size_hw)
 
 
+def resample_by_area(image: NDArray[Any], size_hw: tuple[int, int]) -> NDArray[Any]:
+    """Resize (H, W) or (H, W, C) by OpenCV's area method alone, as the public inference script of LiteMedSAM does.
+
+    It averages along axes that shrink. Where it enlarges, it repeats pixels and blends them only where two meet.
+    """
+    resized = cv2.resize(image, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_AREA)
+    return resized.reshape(*size_hw, *image.shape[2:])
+
+
 @dataclass(frozen=True)
 class CanvasFit:
     """How a slice of `size_hw` lies on a square canvas.

@@ -89,10 +89,11 @@ def prepare_slice(image: NDArray[np.generic], spec: SliceSpec) -> PreparedSlice:
     """
     fit = CanvasFit.for_image((image.shape[0], image.shape[1]), spec.canvas)
     sampled = _sampled(image)
-    content = fit.to_content(sampled)
+    preset = CHANNEL_PRESETS[spec.channels]
+    content = preset.resize(sampled, fit.content_hw)
     low, high = float(content.min()), float(content.max())
     prepared = PreparedSlice(np.empty(0, np.float32), fit, sampled, low, high)
-    channels = CHANNEL_PRESETS[spec.channels].make(np.clip(prepared.to_unit(content), 0, 1))
+    channels = preset.make(np.clip(prepared.to_unit(content), 0, 1))
     canvas = np.ascontiguousarray(fit.pad(channels).transpose(2, 0, 1), np.float32)
     return PreparedSlice(canvas, fit, sampled, low, high)
 

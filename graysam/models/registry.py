@@ -44,6 +44,7 @@ class DecoderEntry:
 ENCODERS: Final[dict[str, EncoderEntry]] = {
     "conv": EncoderEntry("graysam.models.encoders.conv.ConvEncoder", widths=5),
     "efficientvit_l0": EncoderEntry("graysam.models.encoders.efficientvit.EfficientViTEncoder"),
+    "tiny_vit": EncoderEntry("graysam.models.encoders.tiny_vit.TinyViTEncoder"),
 }
 
 DECODERS: Final[dict[str, DecoderEntry]] = {

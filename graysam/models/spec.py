@@ -33,6 +33,8 @@ class ModelSpec:
         decoder_widths: channels of a box-frame decoder at view_size / 2, / 4, / 8, / 16.
         memory: a box-frame decoder is also shown the neighbouring slice of a volume, and the object found there.
         ellipse_gate: a box-frame decoder may answer with the ellipse in the box instead of its own contour.
+        norm_epsilon: of the LayerNorms in SAM's decoder: 1e-6 as the public loader of EfficientViT-SAM sets it, 1e-5 in
+            SAM itself and in LiteMedSAM.
     """
 
     name: str
@@ -47,6 +49,7 @@ class ModelSpec:
     decoder_widths: tuple[int, ...] = (32, 64, 128, 192)
     memory: bool = False
     ellipse_gate: bool = False
+    norm_epsilon: float = 1e-6
 
     def __post_init__(self) -> None:
         for name, known in (("encoder", ENCODERS), ("decoder", DECODERS), ("channels", CHANNEL_PRESETS)):
@@ -120,4 +123,12 @@ L0_LEAN = ModelSpec(
     neck_size=32,
     embedding_width=256,
 )
-SPECS = {spec.name: spec for spec in (GRAYSAM, L0, L0_LEAN)}
+LITEMEDSAM = ModelSpec(
+    name="litemedsam",
+    encoder="tiny_vit",
+    decoder="sam",
+    channels="litemedsam",
+    embedding_width=256,
+    norm_epsilon=1e-5,
+)
+SPECS = {spec.name: spec for spec in (GRAYSAM, L0, L0_LEAN, LITEMEDSAM)}

@@ -26,7 +26,7 @@ class SamDecoder(Decoder):
         super().__init__(spec, shape)
         width, side, _ = shape
         self.prompt_encoder = PromptEncoder(width=width, embedding_size=side, canvas=spec.canvas)
-        self.mask_decoder = MaskDecoder(width=width)
+        self.mask_decoder = MaskDecoder(width=width, norm_epsilon=spec.norm_epsilon)
 
     @classmethod
     def check_embedding(cls, spec: ModelSpec, shape: EmbeddingShape) -> None:

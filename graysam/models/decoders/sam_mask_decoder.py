@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from graysam.models.encoders.efficientvit import NORM_EPSILON, LayerNorm2d
+from graysam.models.encoders.efficientvit import LayerNorm2d
 
 LAYERS: Final = 2
 HEADS: Final = 8
@@ -69,16 +69,16 @@ class TokenMlp(nn.Module):
 class TwoWayLayer(nn.Module):
     """Tokens look at each other, then at the image, think, and the image looks at them."""
 
-    def __init__(self, width: int, *, first: bool) -> None:
+    def __init__(self, width: int, *, first: bool, epsilon: float) -> None:
         super().__init__()
         self.first = first
         self.self_attn = Attention(width)
-        self.norm1 = nn.LayerNorm(width, eps=NORM_EPSILON)
+        self.norm1 = nn.LayerNorm(width, eps=epsilon)
         self.cross_attn_token_to_image = Attention(width, shrink=CROSS_SHRINK)
-        self.norm2 = nn.LayerNorm(width, eps=NORM_EPSILON)
+        self.norm2 = nn.LayerNorm(width, eps=epsilon)
         self.mlp = TokenMlp(width)
-        self.norm3 = nn.LayerNorm(width, eps=NORM_EPSILON)
-        self.norm4 = nn.LayerNorm(width, eps=NORM_EPSILON)
+        self.norm3 = nn.LayerNorm(width, eps=epsilon)
+        self.norm4 = nn.LayerNorm(width, eps=epsilon)
         self.cross_attn_image_to_token = Attention(width, shrink=CROSS_SHRINK)
 
     def forward(self, tokens: Tensor, image: Tensor, *, tokens_at: Tensor, image_at: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,11 +105,11 @@ class TwoWayLayer(nn.Module):
 class TwoWayTransformer(nn.Module):
     """Two such layers, then the tokens look at the image once more."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, epsilon: float) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(TwoWayLayer(width, first=index == 0) for index in range(LAYERS))
+        self.layers = nn.ModuleList(TwoWayLayer(width, first=index == 0, epsilon=epsilon) for index in range(LAYERS))
         self.final_attn_token_to_image = Attention(width, shrink=CROSS_SHRINK)
-        self.norm_final_attn = nn.LayerNorm(width, eps=NORM_EPSILON)
+        self.norm_final_attn = nn.LayerNorm(width, eps=epsilon)
 
     def forward(self, tokens: Tensor, image: Tensor, *, image_at: Tensor) -> tuple[Tensor, Tensor]:
         """Map tokens (N, T, width), image (N or 1, P, width) to (N, T, width), (N, P, width)."""
@@ -135,11 +135,14 @@ class TokenHead(nn.Module):
 
 
 class MaskDecoder(nn.Module):
-    """From an image embedding and the tokens of N boxes to N masks."""
+    """From an image embedding and the tokens of N boxes to N masks.
 
-    def __init__(self, *, width: int) -> None:
+    norm_epsilon: of the transformer's normalisations; published weights differ in it, see `ModelSpec`.
+    """
+
+    def __init__(self, *, width: int, norm_epsilon: float) -> None:
         super().__init__()
-        self.transformer = TwoWayTransformer(width)
+        self.transformer = TwoWayTransformer(width, epsilon=norm_epsilon)
         self.iou_token = nn.Embedding(1, width)
         self.mask_tokens = nn.Embedding(MASK_TOKENS, width)
         self.output_upscaling = nn.Sequential(

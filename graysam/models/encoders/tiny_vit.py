@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from graysam.errors import CheckpointError
 from graysam.models.encoders.efficientvit import LayerNorm2d
+from graysam.models.network import EmbeddingShape, Encoder
 from graysam.models.spec import ModelSpec
 
 STAGE_WIDTHS: Final = (64, 128, 160, 320)
@@ -178,14 +178,14 @@ class Stage(nn.Module):
         return features
 
 
-class TinyViTEncoder(nn.Module):
+class TinyViTEncoder(Encoder):
     """The image encoder of LiteMedSAM: 5.74 million parameters.
 
     Half of its cost lies in the first stage, which works on every pixel of the canvas.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
         self.patch_embed = PatchEmbedding(STAGE_WIDTHS[0])
         self.layers = nn.ModuleList(Stage(index) for index in range(len(STAGE_WIDTHS)))
         self.neck = nn.Sequential(
@@ -194,6 +194,11 @@ class TinyViTEncoder(nn.Module):
             nn.Conv2d(EMBEDDING_WIDTH, EMBEDDING_WIDTH, 3, padding=1, bias=False),
             LayerNorm2d(EMBEDDING_WIDTH),
         )
+
+    @classmethod
+    def embedding_shape(cls, spec: ModelSpec) -> EmbeddingShape:
+        """Give channels, height and width of the embedding; see `Encoder`."""
+        return EMBEDDING_WIDTH, spec.canvas // STRIDE, spec.canvas // STRIDE
 
     def forward(self, canvas: Tensor) -> Tensor:
         """Embed images.
@@ -205,21 +210,6 @@ class TinyViTEncoder(nn.Module):
             features = stage(features)
         result: Tensor = self.neck(features)
         return result
-
-
-def build_image_encoder(spec: ModelSpec) -> TinyViTEncoder:
-    """Build the encoder that a spec asks for.
-
-    Raises:
-        CheckpointError: the spec's embedding is not of this encoder's fixed width and stride.
-    """
-    wanted = (EMBEDDING_WIDTH, spec.canvas // STRIDE)
-    if (spec.embedding_width, spec.neck_size) != wanted:
-        raise CheckpointError(
-            f"spec {spec.name!r}: embedding_width and neck_size are {spec.embedding_width} and {spec.neck_size}, but "
-            f"encoder 'tiny_vit' gives {wanted[0]} and {wanted[1]} for a canvas of {spec.canvas}."
-        )
-    return TinyViTEncoder()
 
 
 def offset_index(window: int) -> Tensor:

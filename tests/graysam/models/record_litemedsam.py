@@ -1,4 +1,4 @@
-"""Record outputs of the public LiteMedSAM for test_litemedsam.py; needs its code and its released weights.
+"""Record outputs of the public LiteMedSAM for test_tiny_vit.py; needs its code and its released weights.
 
     python tests/graysam/models/record_litemedsam.py --medsam DIR --checkpoint lite_medsam.pth
 
