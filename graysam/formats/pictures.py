@@ -1,8 +1,8 @@
 """Pictures (PNG, JPEG, TIFF, BMP) with their boxes in a CSV beside them; the answer is an indexed PNG.
 
 `skin.jpg` is a case where `skin.boxes.csv` lies beside it, and its result is `skin.png`, whose pixel values are the
-labels. Pictures without such a file are no cases. Pixels are used as they are stored: a rotation that a camera only
-notes in the file's EXIF block is not applied, so that boxes and labels are in the order of the file's own rows.
+labels. Pictures without such a file are no cases. Boxes and labels are those of the picture as a viewer shows it: where
+a camera notes in the file's EXIF block how a photograph is to be turned, it is turned. Reading needs the extra [files].
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graysam.boxes import clean_boxes
-from graysam.cases import Case, ImageCase, check_size, clean_image, narrow_labels
-from graysam.errors import CaseError
+from graysam.boxes import Notes, clean_boxes
+from graysam.cases import Case, ImageCase, Pixels, check_size, clean_image, narrow_labels
+from graysam.errors import CaseError, PrepareError
 from graysam.files import written_whole
 from graysam.formats.base import naming
 from graysam.formats.box_table import read_box_table
 from graysam.formats.png import encode_labels, finished_shape
+from graysam.formats.record import IMAGE_SUFFIXES
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 BOXES_SUFFIX = ".boxes.csv"
 
 
@@ -29,11 +29,11 @@ class PictureFormat:
     """Pictures as the runner sees them."""
 
     name = "picture"
-    cases = f"a picture ({', '.join(f'*{suffix}' for suffix in SUFFIXES)}) with *{BOXES_SUFFIX} beside it"
+    cases = f"a picture ({', '.join(f'*{suffix}' for suffix in IMAGE_SUFFIXES)}) with *{BOXES_SUFFIX} beside it"
 
     def claims(self, path: Path) -> bool:
         """Tell whether an entry is called like a picture, in any case of letters, and has a file of boxes beside it."""
-        return path.suffix.lower() in SUFFIXES and not path.is_dir() and _boxes_of(path).is_file()
+        return path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir() and _boxes_of(path).is_file()
 
     def case_name(self, path: Path) -> str:
         """Give the file's name without its suffix."""
@@ -46,7 +46,7 @@ class PictureFormat:
     def describe(self, path: Path) -> tuple[int, ...] | None:
         """Give (H, W), for which the picture must be read."""
         try:
-            return _read_pixels(path).shape[:2]
+            return _read(path)[0].shape[:2]
         except CaseError:
             return None
 
@@ -56,9 +56,7 @@ class PictureFormat:
         Raises:
             CaseError: either of them cannot be used.
         """
-        pixels = _read_pixels(path)
-        with naming(path):
-            image, image_notes = clean_image(pixels, field="the picture")
+        image, image_notes = _read(path)
         boxes_path = _boxes_of(path)
         numbers = read_box_table(boxes_path, columns=4)
         with naming(boxes_path):
@@ -92,27 +90,25 @@ def _boxes_of(path: Path) -> Path:
     return path.with_name(f"{path.stem}{BOXES_SUFFIX}")
 
 
-def _read_pixels(path: Path) -> NDArray[Any]:
-    """Read (H, W) or (H, W, 3) RGB in the file's own depth, without transparency.
+def _read(path: Path) -> tuple[Pixels, Notes]:
+    """Read (H, W) or (H, W, 3) RGB as it is to be looked at, and what was decided or changed on the way.
 
     Raises:
-        CaseError: unreadable, empty, too large, or a TIFF of several pages (the others would be lost silently).
+        CaseError: unreadable, cut off, empty, too large, a TIFF of several pages, or no reader is installed.
     """
-    import cv2
-
     try:
-        pages = cv2.imcount(str(path)) if path.suffix.lower() in (".tif", ".tiff") else 1
-        pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:  # say, more pixels than OpenCV is willing to decode
-        raise CaseError(f"{path.name}: cannot be read as a picture: {' '.join(str(error).split())[:200]}.") from error
-    if pages > 1:
-        raise CaseError(f"{path.name}: {pages} pages in one TIFF; save each as a file of its own.")
-    if pixels is None:
-        raise CaseError(f"{path.name}: cannot be read as a picture; copy the file again or save it anew as PNG.")
+        from graysam.formats.picture_files import read_picture
+    except ImportError as error:
+        raise CaseError(
+            f"{path.name}: reading pictures needs the package {error.name}; install graysam with the extra [files]."
+        ) from error
+    try:
+        picture = read_picture(path)
+    except PrepareError as error:
+        raise CaseError(str(error)) from error
+    except OSError as error:
+        raise CaseError(f"{path.name}: cannot be read: {error.strerror or error}.") from error
     with naming(path):
-        check_size(pixels.shape, size_hw=pixels.shape[:2], field="the picture")
-    if pixels.ndim == 2:
-        return pixels
-    if pixels.shape[2] < 3:  # gray with transparency
-        return np.ascontiguousarray(pixels[..., 0])
-    return np.ascontiguousarray(pixels[..., 2::-1])
+        check_size(picture.array.shape, size_hw=picture.array.shape[:2], field="the picture")
+        image, notes = clean_image(picture.array, field="the picture")
+    return image, (*picture.notes, *picture.warnings, *notes)

@@ -109,11 +109,30 @@ def test_what_is_no_picture_or_several_pages_is_an_error_and_has_no_shape(tmp_pa
     broken.write_bytes(broken.read_bytes()[:40])
     cv2.imwritemulti(str(tmp_path / "pages.tif"), [GRAY, GRAY])
     (tmp_path / "pages.boxes.csv").write_text("1,1,3,3\n")
-    with pytest.raises(CaseError, match=r"broken\.png: cannot be read as a picture"):
+    with pytest.raises(CaseError, match=r"broken\.png: no readable image"):
         PICTURES.read(broken)
     assert PICTURES.describe(broken) is None
     with pytest.raises(CaseError, match=r"pages\.tif: 2 pages"):
         PICTURES.read(tmp_path / "pages.tif")
+
+
+def test_a_photograph_is_turned_as_a_viewer_shows_it_and_says_so(tmp_path):
+    path = put(tmp_path, "a.png", boxes="0,0,5,7\n")  # stored 6 high and 8 wide, shown 8 high and 6 wide
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by a quarter, clockwise
+    Image.fromarray(GRAY).save(path, exif=exif)
+    case = PICTURES.read(path)
+    assert case.image.tolist() == np.rot90(GRAY, -1).tolist()
+    assert (case.label_shape, case.boxes) == ((8, 6), (Box(0, 0, 5, 7),))
+    assert case.warnings == ("turned as EXIF orientation 6 says",)
+
+
+def test_without_the_extra_an_installation_says_what_to_install(tmp_path, monkeypatch):
+    path = put(tmp_path, "a.png")
+    monkeypatch.delitem(sys.modules, "graysam.formats.picture_files", raising=False)
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(CaseError, match=r"a\.png: reading pictures needs the package PIL; .* extra \[files\]"):
+        PICTURES.read(path)
 
 
 # --- answers
