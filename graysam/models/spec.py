@@ -7,7 +7,7 @@ torch.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 from graysam.errors import CheckpointError
@@ -52,6 +52,7 @@ class ModelSpec:
     norm_epsilon: float = 1e-6
 
     def __post_init__(self) -> None:
+        self._check_types()
         for name, known in (("encoder", ENCODERS), ("decoder", DECODERS), ("channels", CHANNEL_PRESETS)):
             if getattr(self, name) not in known:
                 raise CheckpointError(
@@ -74,6 +75,13 @@ class ModelSpec:
             raise CheckpointError(
                 f"spec {self.name!r}: the decoder {self.decoder!r} knows no {' and no '.join(unknown)}."
             )
+
+    def _check_types(self) -> None:
+        for each in fields(self):
+            wanted, value = str if each.default is MISSING else type(each.default), getattr(self, each.name)
+            if type(value) is not wanted or (wanted is tuple and any(type(number) is not int for number in value)):
+                kind = "whole numbers" if wanted is tuple else wanted.__name__
+                raise CheckpointError(f"spec {self.name!r}: {each.name} is {value!r}, wanted {kind}.")
 
     def _check_widths(self, name: str, wanted: int | None) -> None:
         widths = getattr(self, name)
