@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -82,3 +83,8 @@ class Metric:
     """Whether the challenge's own scorer has it; the honest mode measures all."""
     ranked: bool = False
     """Whether teams are ranked by it."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a ranked metric whose worst value spoils every mean."""
+        if self.ranked and not math.isfinite(self.worst):
+            raise ValueError(f"{self.key}: a metric that teams are ranked by needs a finite worst value.")

@@ -133,7 +133,6 @@ def _leaderboard_row(ranking: Ranking, row: TeamRow) -> dict[str, Any]:
         "metrics": [_metric_cell(ranking, row, metric) for metric in ranking.table.metrics],
         "missing": len(row.missing_predictions),
         "missing_below": _count(late, "runtime") if late else "",
-        "warn": bool(row.missing_predictions or late),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import math
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 from evaluation import metrics, score
 from evaluation.metrics import Metric, ranked_scores
 from evaluation.metrics.base import MaskPair
+from evaluation.metrics.surface import HD
+from evaluation.rank import command
 from evaluation.surface_dice import TOLERANCE, contour_nsd
 from graysam.formats.npz import write_labels, write_reference
 
@@ -43,6 +46,29 @@ def test_a_new_metric_is_scored_and_gets_its_column(one_more, tmp_path):
     with (tmp_path / "scores.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [row["volume_error"] for row in rows] == ["0.25", "1.0"]  # a quarter is missing; no prediction: the worst
+
+
+def test_a_new_metric_that_teams_are_ranked_by_is_on_the_leaderboard(monkeypatch, tmp_path):
+    ranked = dataclasses.replace(VOLUME_ERROR, official=True, ranked=True)
+    monkeypatch.setattr(metrics, "METRICS", (*metrics.METRICS, ranked))
+    for folder, labels in {"gts": FOUR, "exact": FOUR, "short": THREE}.items():
+        (tmp_path / folder).mkdir()
+        write = write_reference if folder == "gts" else write_labels
+        write(tmp_path / folder / "2D_CT_a.npz", labels)
+    teams = [word for name in ("exact", "short") for word in ("--team", f"{name}={tmp_path / name}")]
+    assert command.main([*teams, "--gts", str(tmp_path / "gts"), "--out", str(tmp_path / "board")]) == 0
+    with (tmp_path / "board/leaderboard.csv").open() as stream:
+        rows = {row["team"]: row for row in csv.DictReader(stream)}
+    assert [(rows[name]["volume_error"], rows[name]["rank_volume_error"]) for name in ("exact", "short")] == [
+        ("0.0", "1.0"),
+        ("0.25", "2.0"),
+    ]
+    assert "Volume error %" in (tmp_path / "board/leaderboard.html").read_text()
+
+
+def test_a_metric_without_a_finite_worst_value_ranks_nobody():
+    with pytest.raises(ValueError, match=r"hd_mm: .* finite worst"):
+        dataclasses.replace(HD, ranked=True)
 
 
 def test_the_challenge_s_mode_measures_what_the_challenge_does(one_more):

@@ -373,7 +373,7 @@ def test_it_is_said_who_is_ranked_without_runtimes_and_which_are_missing():
     assert "A brought no table of runtimes" in page
     assert "not ranked by it" in page
     assert "spread over the places of all teams" in page
-    assert "0<small>1 runtime</small>" in page  # in the column of what is missing
+    assert '0<small class="warn">1 runtime</small>' in page  # in the column of what is missing
     document = json.loads(json.dumps(as_document(ranking), allow_nan=False))
     assert document["missing"]["C"] == {"predictions": [], "runtimes": ["CT_2"]}
     by_team = {row["team"]: row for row in leaderboard_rows(ranking)}
