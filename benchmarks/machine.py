@@ -1,4 +1,4 @@
-"""What a measurement was made on and with: goes beside every figure."""
+"""What a measurement was made on and with: stored with every figure."""
 
 from __future__ import annotations
 

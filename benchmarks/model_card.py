@@ -1,4 +1,4 @@
-"""Write the model card beside the weights, from the recorded figures and the data sets' own descriptions.
+"""Write the model card that lies with the weights, from the recorded figures and the data sets' own descriptions.
 
     python -m benchmarks.model_card --weights weights/graysam --validation benchmarks/results/validation.json \
         --store all.store --data data --training weights/graysam/training.json --out weights

@@ -56,7 +56,7 @@ class ModelCost:
         name: of its spec.
         parameters: all, in number.
         encoder_parameters: those of the image encoder.
-        steps: the cost of the encoding and of each decoding asked for.
+        steps: the cost of the encoding and of each decoding.
     """
 
     name: str

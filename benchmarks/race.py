@@ -43,7 +43,7 @@ logger = logging.getLogger("benchmarks")
 
 CONFIGS = Path(__file__).parent.parent / "train" / "configs"
 REPOSITORY = Path(__file__).resolve().parent.parent
-# docs of the prototype: passive waiting and an allocator that keeps its memory; without, a run may be 7 times slower.
+# Passive waiting and an allocator that keeps its memory (docs/train.md): without, a run may be 7 times slower.
 CPU_SETTINGS = {
     "OMP_WAIT_POLICY": "passive",
     "MALLOC_MMAP_MAX_": "0",

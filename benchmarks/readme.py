@@ -138,7 +138,7 @@ def _read(folder: Path, name: str) -> dict[str, Any]:
 
 
 def validation_part(figures: Figures) -> str:
-    """Give the quality on slices, beside the ways that need no learning, and on whole volumes."""
+    """Give the quality on slices, also of the ways that need no learning, and on whole volumes."""
     parts = []
     if "slices" in figures:
         parts.append(
@@ -215,7 +215,7 @@ def startup_part(figures: Figures) -> str:
 
 
 def score_speed_part(figures: Figures) -> str:
-    """Give the speed of the scorer beside the challenge's script."""
+    """Give the speed of the scorer and of the challenge's script."""
     seconds = figures["median_seconds"]
     size = " x ".join(map(str, figures["volume"]))
     text = (

@@ -1,4 +1,4 @@
-"""Score weights on the validation split, beside what no learning gives.
+"""Score weights on the validation split, and ways that need no learning.
 
     python -m benchmarks.validate --weights weights/graysam --store S --precision int8 --volumes DATA --out f.json
     python -m benchmarks.validate --checkpoint runs/x/best.pt --store S
@@ -56,7 +56,7 @@ class VolumeScore:
     Attributes:
         name: "<data set>/<case>".
         dataset: "<Modality>/<data set>".
-        objects: how many boxes were asked for.
+        objects: how many boxes were given.
         slices: of the volume.
         dsc: mean over the objects, by the labels as written.
         ellipsoid_dsc: the same of the ellipsoid in each box.

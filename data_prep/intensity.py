@@ -91,7 +91,7 @@ def parse_window(text: str) -> Window:
     Raises:
         PrepareError: none of these.
     """
-    why = "as asked for"
+    why = "as given"
     match = re.fullmatch(r"(-?\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)", text)
     if match:
         level, width = float(match[1]), float(match[2])

@@ -139,7 +139,7 @@ class Assumptions:
 
 @dataclass
 class _Findings:
-    """What is collected while walking."""
+    """What is collected on the way through the folders."""
 
     root: Path
     sources: list[Source] = field(default_factory=list)

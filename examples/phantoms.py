@@ -172,7 +172,7 @@ def _ultrasound(rng: Generator) -> Drawing:
 
 
 def _x_ray(rng: Generator) -> Drawing:
-    """Two dark lungs beside a bright heart, with ribs across; stored as one channel."""
+    """Two dark lungs next to a bright heart, with ribs across; stored as one channel."""
     size = (512, 512)
     lungs = [
         _ellipse(size, (250, 165 + rng.uniform(-8, 8)), (165, 75), 0.12),

@@ -57,7 +57,7 @@ class Segmenter:
             threads: CPU threads; by default the cores that this process may use, within its cgroup's quota.
 
         Raises:
-            EngineError: nothing can run what was asked for; the message says what is missing, and where.
+            EngineError: nothing can run the engine or precision wanted; the message says what is missing, and where.
             CheckpointError: the weights are damaged.
         """
         path = default_weights() if weights is None else Path(weights)

@@ -1,4 +1,4 @@
-"""The promise of design.md, "The contract, decided", kept by `predict.main` with whatever segmenter is at work.
+"""What the README promises of input, output and exit status, kept by `predict.main` with whatever segmenter is at work.
 
 The same folder of official and unusual but legal cases is predicted by a baseline, by a small network with random
 weights through torch, and by the trained model where it is there.

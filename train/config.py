@@ -177,7 +177,7 @@ class RunConfig:
         validate_steps: steps between validations, instead of minutes; 0 leaves it to `validate_minutes`.
         checkpoint_minutes: pause between checkpoints.
         precision: "bf16" by autocast, or "fp32".
-        compile: run the network through torch.compile; pays on a GPU, see train/README.md.
+        compile: run the network through torch.compile; pays on a GPU, see docs/experiments.md.
     """
 
     model: ModelSpec = GRAYSAM

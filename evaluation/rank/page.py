@@ -31,7 +31,7 @@ LAST_PLACE = 1e12  # sorts an absent value behind every other, whichever end com
 
 @dataclass(frozen=True)
 class PageText:
-    """What a page says beside the numbers."""
+    """What a page says besides the numbers."""
 
     title: str
     scoring: str

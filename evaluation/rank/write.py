@@ -1,4 +1,4 @@
-"""Owns the leaderboard's files beside the page: what stands in leaderboard.csv, cases.csv and leaderboard.json."""
+"""Owns the leaderboard's other files than the page: what stands in leaderboard.csv, cases.csv and leaderboard.json."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Part:
 
 
 def choose_part(num_parts: int | None, part_id: int | None, environment: Mapping[str, str]) -> Part:
-    """Give the part to run: what was asked for; what is missing comes from the cluster's scheduler.
+    """Give the part to run: by the options; what they leave out comes from the cluster's scheduler.
 
     Understood are SLURM arrays (SLURM_ARRAY_TASK_ID, _COUNT, _MIN, _STEP) and Kubernetes indexed jobs
     (JOB_COMPLETION_INDEX; Kubernetes does not tell the count, so set GRAYSAM_NUM_PARTS to the job's

@@ -213,7 +213,7 @@ class Runner:
         if self._options.overlay_dir is None:
             return
         try:
-            from graysam.runner.overlay import write_overlay  # only when asked for
+            from graysam.runner.overlay import write_overlay  # only where pictures are wanted
 
             write_overlay(self._options.overlay_dir / _overlay_name(found), case, labels)
         except Exception as error:

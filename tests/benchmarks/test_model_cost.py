@@ -18,7 +18,7 @@ def test_products_are_counted_once_each():
 
 
 def test_the_l0_encoder_takes_as_many_products_as_measured_before():
-    # design.md: 16.95 GMAC at 256x256 (backbone 5.88, neck 11.07); all but attention's shrinks 16 fold at 64x64
+    # Counted by hand: 16.95 GMAC at 256x256 (backbone 5.88, neck 11.07); all but attention's shrinks 16 fold at 64x64
     encoder = EfficientViTEncoder(replace(L0, neck_size=16)).eval()
     with torch.no_grad():
         assert round(count_macs(lambda: encoder(torch.zeros(1, 3, 64, 64))) * 16 / 1e9, 1) == 16.9

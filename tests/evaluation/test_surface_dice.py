@@ -108,7 +108,7 @@ def test_contour_nsd_counts_pixels():
 
 
 def test_concentric_discs_five_pixels_apart_agree_by_face_but_not_by_contour():
-    # The case of peers.md 1.4: radii 60 and 55, tolerance 2 px.
+    # Two discs with one centre: radii 60 and 55, tolerance 2 px.
     row, column = np.ogrid[:130, :130]
     large, small = ((row - 64) ** 2 + (column - 64) ** 2 <= radius**2 for radius in (60, 55))
     faces = surface_distances(large, small, spacing=(1.0, 1.0), table=face_table())
