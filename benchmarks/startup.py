@@ -3,8 +3,8 @@
     python -m benchmarks.startup --weights weights/graysam
 
 Each run is a fresh `python predict.py` on a folder with one drawn case. Runs of all rows take turns, so that a change
-of the machine's load falls on all of them. Seconds of the CPU are given as well as those of the clock, since other programs
-on the machine disturb them less. The compile cache is off: the challenge runs each case in a new container.
+of the machine's load falls on all of them. CPU seconds are given as well, since other programs on the
+machine disturb them less. The compile cache is off: the challenge runs each case in a new container.
 """
 
 from __future__ import annotations

@@ -47,7 +47,6 @@ ELSEWHERE = {
     "make test": (".ci/run", "make test"),
     "make setup": (".ci/run", "make setup"),
     "pip install .": ("tests/test_install.py", '"install", *options, wheel'),
-    "graysam predict -i demo/inputs -o demo/outputs": ("tests/test_install.py", '"predict", "-i", "in", "-o", "out"'),
     "make train-smoke": ("tests/train/test_chain.py", "run_chain"),
 }
 # What would take hours, and what is run in its place; all else of the command stays.
@@ -75,6 +74,8 @@ for task in $(seq "$first" "$last"); do
     SLURM_ARRAY_TASK_ID=$task sh -c "$3" || exit 1
 done
 """
+# Stands in for the installed command, which tests/test_install.py installs.
+GRAYSAM = '#!/bin/sh\nexec python -m graysam "$@"\n'
 # The real docker, but with the names of the images that tests/test_container.py builds, so that nobody's image named
 # graysam is replaced, and building the project from where it lies.
 DOCKER = """\
@@ -161,7 +162,11 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
     programs = folder / ".programs"
     programs.mkdir()
     docker = shutil.which("docker") or "/usr/bin/docker"
-    texts = {"sbatch": SBATCH, "docker": DOCKER.format(python=sys.executable, root=str(ROOT), docker=docker)}
+    texts = {
+        "sbatch": SBATCH,
+        "graysam": GRAYSAM,
+        "docker": DOCKER.format(python=sys.executable, root=str(ROOT), docker=docker),
+    }
     for name, text in texts.items():
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
@@ -256,7 +261,7 @@ def test_a_page_hides_no_unfinished_part(page: str) -> None:
 
 def test_the_readme_is_short_and_goes_in_the_order_of_a_first_time_user() -> None:
     assert len(README.split()) <= MOST_WORDS
-    steps = ["docs/demo.png", "## Two commands", "## Input and output", "## Predict", "### From Python"]
+    steps = ["docs/demo.png", "## Two commands", "## Input and output", "## Install and predict", "### From Python"]
     steps += ["### As a container", "## Results", "## How it works", "## Limits", "## Licences", "## More"]
     places = [README.index(step) for step in steps]
     assert places == sorted(places)
