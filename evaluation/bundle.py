@@ -23,7 +23,6 @@ import cv2
 import numpy as np
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from numpy.typing import NDArray
 
 from evaluation.codabench import column_key
 from evaluation.labels import read_reference
@@ -32,8 +31,7 @@ from evaluation.policy import MODES, Mode
 from evaluation.rank.read import UNKNOWN_MODALITY
 from evaluation.submission import add_to_zip, write_flat_zip
 from evaluation.surface_dice import TOLERANCE
-from graysam.boxes import Box, VolumeBox
-from graysam.cases import Case, VolumeCase, label_dtype, modality_of
+from graysam.cases import VolumeCase, modality_of
 from graysam.errors import ScoreError
 from graysam.formats.archives import Archive, write_archive
 from graysam.formats.npz import (
@@ -43,6 +41,7 @@ from graysam.formats.npz import (
     write_labels,
     write_reference,
 )
+from graysam.inference.baselines import BaselineSegmenter
 
 ROOT = Path(__file__).resolve().parent.parent
 OWN_PACKAGES = ("evaluation", "graysam")
@@ -157,7 +156,8 @@ def _stage_data(folder: Path, names: Sequence[str], *, inputs: Path, references:
             notes.append(f"{name}: label {present[-1]} in the reference, but {len(case.boxes)} boxes in the case.")
         write_reference(folder / "reference_data" / name, labels, spacing_mm=spacing[::-1] if spacing else None)
         dropped.update(_write_public(inputs / name, folder / "public_data" / name))
-        write_labels(folder / "sample" / name, fill_boxes(case))
+        # filled boxes, later ones over earlier ones: the least a method should beat
+        write_labels(folder / "sample" / name, BaselineSegmenter("box").segment_case(case, overlap="last"))
     if unscorable:
         raise ScoreError(
             f"official mode has no score for references that are empty or leave out a label "
@@ -175,21 +175,6 @@ def _write_public(source: Path, target: Path) -> list[str]:
         secret = [key for key in archive.keys if key not in PUBLIC_KEYS]
         write_archive(target, {key: archive.read(key) for key in archive.keys if key in PUBLIC_KEYS})
     return secret
-
-
-def fill_boxes(case: Case) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Give the label map that fills every box, later ones over earlier ones: the least a method should beat."""
-    labels = np.zeros(case.label_shape, label_dtype(len(case.boxes)))
-    boxes: tuple[Box | VolumeBox, ...] = case.boxes
-    for label, given in enumerate(boxes, start=1):
-        box = given.box if isinstance(given, VolumeBox) else given
-        rows = slice(round(box.y_min), round(box.y_max) + 1)
-        columns = slice(round(box.x_min), round(box.x_max) + 1)
-        if isinstance(given, VolumeBox):
-            labels[given.z_min : given.z_max + 1, rows, columns] = label
-        else:
-            labels[rows, columns] = label
-    return labels
 
 
 # --- texts and programs

@@ -27,10 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.policy import Mode
+from graysam.cases import LARGEST_LABEL
 from graysam.errors import ScoreError
 from graysam.formats.archives import Archive
 
-LARGEST_LABEL = 65535
 # float32 keeps whole numbers up to 65535 to within 0.004, and what resampling leaves of a label is far more off.
 WHOLE_TOLERANCE = 1e-3
 

@@ -22,8 +22,8 @@ from graysam.errors import CaseError
 # through.
 MAX_SIDE = 32767
 MAX_SLICE_PIXELS = 2**28
-# Label 0 is background and label i + 1 box i, so that 16 bits hold this many boxes.
-MAX_BOXES = 65535
+LARGEST_LABEL = 65535  # labels have 16 bits
+MAX_BOXES = LARGEST_LABEL  # label 0 is background and label i + 1 box i
 
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.float32]
 Labels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
@@ -215,8 +215,8 @@ def label_dtype(n_labels: int) -> np.dtype[np.uint8] | np.dtype[np.uint16]:
     Raises:
         CaseError: more labels than 16 bits hold.
     """
-    if n_labels > MAX_BOXES:
-        raise CaseError(f"{n_labels:,} labels do not fit 16 bits; at most {MAX_BOXES:,} do.")
+    if n_labels > LARGEST_LABEL:
+        raise CaseError(f"{n_labels:,} labels do not fit 16 bits; at most {LARGEST_LABEL:,} do.")
     return np.dtype(np.uint8) if n_labels <= np.iinfo(np.uint8).max else np.dtype(np.uint16)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from graysam.boxes import Box, VolumeBox, box_around
+from graysam.cases import VolumeCase
 from graysam.errors import EngineError
 from graysam.formats.npz import find_cases, read_case
 from graysam.image.preprocessing import slice_at
@@ -130,13 +131,10 @@ def _from_cases(folder: Path, spec: ModelSpec, count: int) -> list[CalibrationSl
     per_case: list[list[CalibrationSlice]] = []
     for path in find_cases(folder):
         case = read_case(path)
-        slices = []
-        for box in case.boxes:
-            if isinstance(box, Box):
-                slices.append(CalibrationSlice(case.name, case.image, Prompt(box)))
-                continue
-            slices += _of_volume(case.name, case.image, box, spec)
-        per_case.append(slices)
+        if isinstance(case, VolumeCase):
+            per_case.append([each for box in case.boxes for each in _of_volume(case.name, case.image, box, spec)])
+        else:
+            per_case.append([CalibrationSlice(case.name, case.image, Prompt(box)) for box in case.boxes])
     drawn: list[CalibrationSlice] = []
     while len(drawn) < count and any(per_case):
         drawn += [slices.pop(0) for slices in per_case if slices]

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from graysam.cases import LARGEST_LABEL
 from graysam.errors import PrepareError
 
-LARGEST_LABEL = 65535
 # Whole numbers that went through float32 and a scale miss by this much; a smoothed label misses by more.
 ROUNDING = 1e-3
 

@@ -17,14 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from graysam.cases import MAX_SIDE, MAX_SLICE_PIXELS
 from graysam.errors import PrepareError
 from graysam.formats.labels import SoftMasks, check_labels, plateaus_between
 from graysam.formats.record import LOSSY_SUFFIXES, suffix_of
 
 ORIENTATION_TAG = 0x0112
 UPRIGHT = 1
-# OpenCV takes no larger ones, and neither does a case (graysam/cases.py).
-LARGEST_SIDE, LARGEST_PIXELS = 32767, 2**28
 # Pixels of a JPEG mask within these bounds are neither black nor white.
 _GRAY_FROM, _GRAY_TO = 48, 207
 
@@ -217,9 +216,9 @@ def _open(path: Path) -> _Opened:
 
 
 def _check_size(path: Path, width: int, height: int) -> None:
-    if not (0 < width <= LARGEST_SIDE and 0 < height <= LARGEST_SIDE and width * height <= LARGEST_PIXELS):
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= MAX_SLICE_PIXELS):
         raise PrepareError(
-            f"{path.name}: {width} x {height} pixels; at most {LARGEST_SIDE:,} a side and {LARGEST_PIXELS:,} can be "
+            f"{path.name}: {width} x {height} pixels; at most {MAX_SIDE:,} a side and {MAX_SLICE_PIXELS:,} can be "
             "used. Damaged, or cut it into tiles."
         )
 

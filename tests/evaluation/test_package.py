@@ -16,10 +16,9 @@ import pytest
 import yaml
 
 from evaluation import codabench, package
-from evaluation.bundle import BundleOptions, competition_yaml, fill_boxes, needed_sources
+from evaluation.bundle import BundleOptions, competition_yaml, needed_sources
 from evaluation.submission import check_submission, write_flat_zip
 from graysam.boxes import Box, VolumeBox
-from graysam.cases import ImageCase, VolumeCase
 from graysam.formats.npz import read_case, read_labels, write_case, write_labels, write_reference
 
 IMAGE_LABELS = np.array(
@@ -257,14 +256,6 @@ def test_the_starting_kits_checker_runs_on_a_bare_python_and_takes_its_own_sampl
     assert (folders / "again.zip").read_bytes() == (folder / "starting_kit/sample_submission.zip").read_bytes()
     (folders / "sample/3DBox_CT_1.npz").unlink()
     assert subprocess.run([*checker, *arguments, str(folders / "sample")], capture_output=True).returncode == 1
-
-
-def test_the_sample_fills_every_box_with_its_number_the_later_over_the_earlier():
-    image = np.zeros((3, 4), np.uint8)
-    case = ImageCase("x", None, image, (Box(0, 0, 1, 1), Box(1, 1, 3, 2)))
-    assert fill_boxes(case).tolist() == [[1, 1, 0, 0], [1, 2, 2, 2], [0, 2, 2, 2]]
-    deep = VolumeCase("x", None, np.zeros((3, 1, 2), np.uint8), (VolumeBox(Box(0, 0, 0, 0), 1, 2),))
-    assert fill_boxes(deep).tolist() == [[[0, 0]], [[1, 0]], [[1, 0]]]  # z closed at both ends
 
 
 @pytest.mark.parametrize(
