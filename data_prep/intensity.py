@@ -185,7 +185,7 @@ def _doubts_of_ct(image: NDArray[Any], low: float, high: float) -> tuple[str, ..
     if low >= 0 and high <= 1.0001:
         return (f"CT from {low:g} to {high:g}: no HU but scaled to 0..1; give --window range",)
     if low >= 0 and high <= 255:
-        return (f"CT from {low:g} to {high:g}: no HU but gray values of 8 bits; give --window as_is",)
+        return (f"CT from {low:g} to {high:g}: no HU but gray values of 8 bits? Then give --window as_is",)
     if low >= 0:
         return (f"CT without a value below 0 ({low:g} to {high:g}): no HU, but HU + 1024 whose intercept was lost?",)
     if high - low <= 20:

@@ -30,6 +30,7 @@ LARGEST_PACKING = 1032
 CHUNK_BYTES = 1 << 24
 # Two transforms of one file agree while their corners are this close: they are stored as float32 and as quaternions.
 TRANSFORMS_AGREE_VOXELS = 0.5
+SPACING_AGREES = 0.01
 _MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 
 
@@ -173,6 +174,7 @@ def _grid_of(header: Header, shape: tuple[int, int, int], name: str, remarks: Re
         _compare(sform, qform, shape, remarks)
     if sform is not None:
         stated, affine = True, sform
+        _compare_steps(header, sform, shape, remarks)
     elif qform is not None:
         stated, affine = True, qform
     else:
@@ -207,6 +209,18 @@ def _qform_of(header: Header, remarks: Remarks, *, sform_counts: bool, name: str
         remarks.warnings.append("the header's qform is no rotation; the sform counts")
         return None
     return qform
+
+
+def _compare_steps(header: Header, sform: NDArray[Any], shape: tuple[int, int, int], remarks: Remarks) -> None:
+    """Warn where the sform, which counts, has another spacing than the field pixdim."""
+    zooms = np.array([float(zoom) for zoom in (*header.get_zooms(), 1, 1, 1)[:3]])
+    steps = np.linalg.norm(sform[:3, :3], axis=0)
+    differ = (np.abs(zooms - steps) > SPACING_AGREES * steps) & (np.array(shape) > 1) & (zooms > 0)
+    if differ.any():
+        remarks.warnings.append(
+            f"the header's spacing {zooms.round(4).tolist()} mm (pixdim) is not that of its sform, "
+            f"{steps.round(4).tolist()} mm; the sform counts"
+        )
 
 
 def _compare(sform: NDArray[Any], qform: NDArray[Any], shape: tuple[int, int, int], remarks: Remarks) -> None:

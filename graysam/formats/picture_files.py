@@ -198,7 +198,8 @@ def _open(path: Path) -> _Opened:
                 raise PrepareError(
                     f"{path.name}: {pages} pages in one TIFF; save it as a volume (NIfTI, NRRD) or one file each."
                 )
-            orientation = _orientation_of(image)
+            # OpenCV and Pillow turn a TIFF themselves, both as its tag says.
+            orientation = UPRIGHT if image.format == "TIFF" else _orientation_of(image)
             image.load()
     except PrepareError:
         raise

@@ -79,6 +79,8 @@ def read_label_volume(
     if label.array.ndim != 3:
         raise PrepareError(f"{path.name}: a label map in colours; save one channel whose numbers are the labels.")
     array, notes, warnings = lay_on(label.array, label.grid, image.grid, image.other_grids, path.name)
+    if image.is_picture and not image.grid.is_stated:
+        warnings = ()  # a picture lies nowhere, which is no reason for doubt
     # A sheared grid was told of the image already.
     own = tuple(what for what in label.warnings if what not in image.warnings and "sheared" not in what)
     return (
