@@ -6,7 +6,8 @@ that a decoder reads. numpy only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,15 @@ class Neighbour:
     mask: NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class Click:
+    """A pixel that a person pointed at: x and y in original pixels, and whether it belongs to the object."""
+
+    x: float
+    y: float
+    is_inside: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Prompt:
     """What is known of one object when a model is asked for it on one slice.
@@ -37,7 +47,20 @@ class Prompt:
     Attributes:
         box: round the object, in original pixels of the slice.
         neighbour: the slice next to it with the object found there; None for images, and where nothing is known.
+        others: (M, 4) x_min, y_min, x_max, y_max of the slice's other objects; a row equal to `box` counts as its own.
+        clicks: pixels that belong to the object, or do not.
+        previous: (H, W), an earlier answer for this object, which the clicks correct; None where there is none.
+        place: of a volume, where the slice lies between the object's first (-1) and last (1) one; 0 for images.
     """
 
     box: Box
     neighbour: Neighbour | None = None
+    others: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 4)))
+    clicks: tuple[Click, ...] = ()
+    previous: NDArray[np.bool_] | None = None
+    place: float = 0.0
+
+
+def box_rows(boxes: Sequence[Box]) -> NDArray[np.float64]:
+    """Give boxes as (N, 4) x_min, y_min, x_max, y_max, as `Prompt.others` holds them."""
+    return np.array([[box.x_min, box.y_min, box.x_max, box.y_max] for box in boxes], np.float64).reshape(-1, 4)

@@ -43,6 +43,8 @@ class DataConfig:
         volumes: how often a data set of volumes is drawn, relative to the others of its modality.
         propagation: share of the prompts on slices of volumes that know of the object on a slice beside, as a walk
             through the volume does: their box comes from there, and models with memory are shown it.
+        others: share of the images whose prompts know the boxes of the slice's other objects.
+        corrections: share of the prompts that hold clicks, most of them with the wrong answer that they correct.
         synthetic: share of the images that are drawn shapes instead of slices.
         superpixels: share of the prompts whose object is a superpixel of the slice instead of a labelled one.
         workers: background processes that make batches; 0 makes them where they are used. The batches are the same.
@@ -65,12 +67,15 @@ class DataConfig:
     epoch_images: int = 1000
     volumes: float = 1.0
     propagation: float = 0.0
+    others: float = 0.5
+    corrections: float = 0.2
     synthetic: float = 0.0
     superpixels: float = 0.0
     workers: int = 0
 
     def __post_init__(self) -> None:
-        names = ("tight", "proportional", "outwards", "augment_share", "propagation", "synthetic", "superpixels")
+        drawn = ("others", "corrections", "synthetic", "superpixels")
+        names = ("tight", "proportional", "outwards", "augment_share", "propagation", *drawn)
         shares = {name: getattr(self, name) for name in names}
         shares |= {f"modality_tight.{modality}": tight for modality, tight in self.modality_tight.items()}
         for name, share in shares.items():

@@ -18,9 +18,10 @@ from graysam.machine import usable_cores
 from graysam.models.frames import frame_prompts
 from graysam.models.network import answer_side
 from graysam.models.spec import ModelSpec
-from graysam.prompts import Neighbour, Prompt
+from graysam.prompts import Neighbour, Prompt, box_rows
 from graysam.store import PackedStore, StoreEntry, decode_runs
 from train.augment.boxes import noisy_box
+from train.augment.corrections import chosen_others, drawn_correction
 from train.augment.image import FULL, STRONG, Strength, Warp, change_intensity, draw_warp, warp_mask
 from train.augment.memory import mistaken_mask, propagated_box
 from train.config import DataConfig
@@ -30,6 +31,9 @@ from train.tracks import Place, Track, link_tracks
 
 TWO_SLICES_SHARE = 0.2
 """How often a walk is drawn with a step of two slices, as volumes of half the slices would have it."""
+
+MOST_OTHERS = 24
+"""How many further objects of a slice the prompts know at most; more would take longer to move than the image."""
 
 LOST_SHARE = 0.05
 """How often a walk has lost its object: nothing is known, and the given box is asked for again."""
@@ -96,6 +100,7 @@ class DrawnImage:
     Attributes:
         image: (H, W) or (H, W, 3) uint8.
         masks: (H, W) each.
+        others: (H, W) each, further objects of the slice, whose boxes the prompts know.
         walks: for each object how a walk through its volume comes upon it, or None for a box of its own.
         noise: shares and sizes of the noise on their boxes, those of the slice's modality.
         stacked: the image is a gray slice between its neighbours, not one in colour.
@@ -105,6 +110,7 @@ class DrawnImage:
     masks: tuple[NDArray[np.bool_], ...]
     walks: tuple[Walk | None, ...]
     noise: DataConfig
+    others: tuple[NDArray[np.bool_], ...] = ()
     stacked: bool = False
 
 
@@ -215,7 +221,24 @@ class BatchSource:
         scale = self._spec.canvas / max(drawn.image.shape[:2])
         objects = zip(drawn.masks, drawn.walks, strict=True)
         prompts = [self._ask(mask, walk, scale, drawn.noise, rng) for mask, walk in objects]
+        if self._spec.hints:
+            prompts = self._with_hints(drawn, prompts, scale, rng)
         return prepare_prompts(drawn.image, drawn.masks, prompts, self._spec)
+
+    def _with_hints(
+        self, drawn: DrawnImage, prompts: Sequence[Prompt], scale: float, rng: np.random.Generator
+    ) -> list[Prompt]:
+        """Add to prompts what they say of other objects and of earlier answers, for some of them."""
+        others = np.zeros((0, 4))
+        if rng.random() < self._config.others:
+            boxes = [_noisy_box(mask, scale, drawn.noise, rng) for mask in drawn.others if mask.any()]
+            others = box_rows([*boxes, *(prompt.box for prompt in prompts)])
+        told = [replace(prompt, others=others) for prompt in prompts]
+        for number, mask in enumerate(drawn.masks):
+            if rng.random() < self._config.corrections:
+                clicks, previous = drawn_correction(mask, mistaken_mask(mask, rng), rng)
+                told[number] = replace(told[number], clicks=clicks, previous=previous)
+        return told
 
     def _ask(
         self, mask: NDArray[np.bool_], walk: Walk | None, scale: float, noise: DataConfig, rng: np.random.Generator
@@ -231,7 +254,8 @@ class BatchSource:
         )
         if box is None:
             return Prompt(_noisy_box(mask, scale, noise, rng))
-        return Prompt(box, Neighbour(walk.image, found))
+        place = (walk.place - (walk.length - 1) / 2) / (walk.length / 2)
+        return Prompt(box, Neighbour(walk.image, found), place=place)
 
     def _draw(self, number: int, rng: np.random.Generator) -> DrawnImage:
         config, wanted = self._config, self._config.prompts_per_image
@@ -251,7 +275,13 @@ class BatchSource:
                 walks[place] = self._memory.walk(entry, objects[place], self._spec, rng)
         tight = config.modality_tight.get(self._memory.entries[entry].modality, config.tight)
         noise = replace(config, tight=tight)
-        return DrawnImage(image, tuple(masks), tuple(walks), noise, stacked=image.ndim > alone.ndim)
+        others: list[NDArray[np.bool_]] = []
+        if self._spec.hints:
+            further = chosen_others(self._memory.object_count(entry), objects, rng, most=MOST_OTHERS)
+            others = self._memory.masks(entry, further)
+        return DrawnImage(
+            image, tuple(masks), tuple(walks), noise, others=tuple(others), stacked=image.ndim > alone.ndim
+        )
 
 
 def _noisy_box(mask: NDArray[np.bool_], scale: float, noise: DataConfig, rng: np.random.Generator) -> Box:
@@ -270,6 +300,7 @@ def _augmented(drawn: DrawnImage, rng: np.random.Generator, strength: Strength) 
             drawn,
             image=warp.moved(drawn.image),
             masks=tuple(warp_mask(mask, warp) for mask in drawn.masks),
+            others=tuple(warp_mask(mask, warp) for mask in drawn.others),
             walks=tuple(None if walk is None else _warped(walk, warp) for walk in drawn.walks),
         )
     seed = int(rng.integers(1 << 32))  # all slices of a volume get the same tone

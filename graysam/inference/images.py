@@ -15,7 +15,7 @@ from graysam.engines.protocol import Engine, FloatArray
 from graysam.image.preprocessing import PreparedSlice, prepare_slice
 from graysam.inference.overlap import PAINTERS, Overlap
 from graysam.models.frames import Window, frame_prompts
-from graysam.prompts import Prompt
+from graysam.prompts import Prompt, box_rows
 
 Labels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -63,7 +63,8 @@ def segment_slice(
         return labels
     painter = PAINTERS[overlap](labels)
     prepared = prepare_slice(image, engine.spec)
-    prompts = [Prompt(box) for box in boxes]
+    others = box_rows(boxes)
+    prompts = [Prompt(box, others=others) for box in boxes]
     for answer in answer_prompts(engine, prepared, engine.encode(prepared.canvas), prompts):
         painter.paint(answer.window, answer.logits, label=answer.index + 1)
     return labels

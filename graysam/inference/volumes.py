@@ -28,7 +28,7 @@ from graysam.image.preprocessing import PreparedSlice, prepare_slice, slice_at
 from graysam.inference.images import BOXES_AT_ONCE, Labels, answer_prompts
 from graysam.inference.overlap import PAINTERS, Overlap, Painter
 from graysam.models.frames import Window
-from graysam.prompts import Neighbour, Prompt
+from graysam.prompts import Neighbour, Prompt, box_rows
 
 # 384 MB: 1,500 slices of the default model (0.25 MB each), about 90 of SAM's (4.2 MB each).
 KEPT_BYTES: Final = 384 * 1024**2
@@ -138,8 +138,14 @@ class _Walks:
 
     def prompt(self, index: int, step: Step, image_at: Callable[[int], NDArray[np.generic]]) -> Prompt:
         """Give what a step asks for an object with."""
-        known = self._known(index, step, image_at)
-        return Prompt(self._box(index, step, known), known)
+        known, given = self._known(index, step, image_at), self._given[index]
+        others = [
+            box.cross_section(step.z).within(self._size_hw)
+            for number, box in enumerate(self._given)
+            if number != index and box.z_min <= step.z <= box.z_max
+        ]
+        place = (step.z - (given.z_min + given.z_max) / 2) / ((given.z_max - given.z_min + 1) / 2)
+        return Prompt(self._box(index, step, known), known, others=box_rows(others), place=place)
 
     def _known(self, index: int, step: Step, image_at: Callable[[int], NDArray[np.generic]]) -> Neighbour | None:
         """Give what was found on the slice before; None at the start and for a lost object."""

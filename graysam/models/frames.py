@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from graysam.image.geometry import BoxView, resample
 from graysam.image.preprocessing import PreparedSlice
+from graysam.models.hints import draw_hints
 from graysam.models.registry import DECODERS, resolve
 from graysam.models.spec import ModelSpec
 from graysam.prompts import Neighbour, Prompt
@@ -91,22 +92,26 @@ class ViewFrame(PromptFrame):
     Attributes:
         views: the enlarged box of each prompt.
         neighbours: of each prompt, for a decoder that is shown them; None for one that is not.
+        hinting: the prompts, for a decoder that is shown what else they say; None for one that is not.
     """
 
     prepared: PreparedSlice
     views: tuple[BoxView, ...]
     neighbours: tuple[Neighbour | None, ...] | None = None
+    hinting: tuple[Prompt, ...] | None = None
 
     @classmethod
     def of(cls, prepared: PreparedSlice, prompts: Sequence[Prompt], spec: ModelSpec) -> Self:
-        """Put prompts into the frame; only a spec with memory shows their neighbours."""
+        """Put prompts into the frame; only a spec with memory shows their neighbours, only one with hints the rest."""
         views = tuple(BoxView.around(prompt.box, prepared.fit, grid=spec.view_size) for prompt in prompts)
-        return cls(prepared, views, tuple(prompt.neighbour for prompt in prompts) if spec.memory else None)
+        neighbours = tuple(prompt.neighbour for prompt in prompts) if spec.memory else None
+        return cls(prepared, views, neighbours, tuple(prompts) if spec.hints else None)
 
     def inputs(self) -> DecoderInputs:
         """Give detail (N, 3, G, G) in [0, 1], box_in_view (N, 4) and view_in_canvas (N, 4) as shares of the frame.
 
-        With neighbours, also memory (N, 2, G, G); see `view_memory`.
+        With neighbours, also memory (N, 2, G, G), see `view_memory`; with hints, hints (N, 6, G / 2, G / 2), see
+        `graysam.models.hints`.
         """
         details = [view_detail(self.prepared, view) for view in self.views]
         inputs = {
@@ -117,6 +122,8 @@ class ViewFrame(PromptFrame):
         if self.neighbours is not None:
             each = zip(self.views, self.neighbours, details, strict=True)
             inputs["memory"] = np.stack([view_memory(self.prepared, *parts) for parts in each])
+        if self.hinting is not None:
+            inputs["hints"] = np.stack([draw_hints(*each) for each in zip(self.views, self.hinting, strict=True)])
         return inputs
 
     def to_original(self, index: int, logits: NDArray[np.float32]) -> tuple[Window, NDArray[np.float32]]:

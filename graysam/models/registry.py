@@ -52,7 +52,7 @@ DECODERS: Final[dict[str, DecoderEntry]] = {
         "graysam.models.decoders.box_frame.BoxDecoder",
         "graysam.models.frames.ViewFrame",
         widths=4,
-        switches=frozenset({"memory", "ellipse_gate"}),
+        switches=frozenset({"memory", "hints", "ellipse_gate"}),
     ),
     "sam": DecoderEntry("graysam.models.decoders.sam.SamDecoder", "graysam.models.frames.CanvasFrame"),
 }

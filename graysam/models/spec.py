@@ -32,6 +32,7 @@ class ModelSpec:
         view_size: side of the grid on which a box-frame decoder sees the enlarged box.
         decoder_widths: channels of a box-frame decoder at view_size / 2, / 4, / 8, / 16.
         memory: a box-frame decoder is also shown the neighbouring slice of a volume, and the object found there.
+        hints: a box-frame decoder is also shown other boxes, clicks, an earlier answer and the place in a volume.
         ellipse_gate: a box-frame decoder may answer with the ellipse in the box instead of its own contour.
         norm_epsilon: of the LayerNorms in SAM's decoder: 1e-6 as the public loader of EfficientViT-SAM sets it, 1e-5 in
             SAM itself and in LiteMedSAM.
@@ -48,6 +49,7 @@ class ModelSpec:
     view_size: int = 128
     decoder_widths: tuple[int, ...] = (32, 64, 128, 192)
     memory: bool = False
+    hints: bool = False
     ellipse_gate: bool = False
     norm_epsilon: float = 1e-6
 

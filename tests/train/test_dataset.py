@@ -6,6 +6,7 @@ import pytest
 import torch
 from drawn_slices import SIDE, disc, drawn_slice
 from tiny_spec import TINY
+from torch import Tensor
 
 from graysam.boxes import Box, VolumeBox, box_around
 from graysam.image.geometry import BoxView, CanvasFit
@@ -14,7 +15,7 @@ from graysam.inference.images import segment_slice
 from graysam.inference.volumes import expected_box, segment_volume, walk_from_middle
 from graysam.models.frames import DecoderInputs, view_memory
 from graysam.models.spec import ModelSpec
-from graysam.prompts import Neighbour, Prompt
+from graysam.prompts import Neighbour, Prompt, box_rows
 from graysam.store import PackedStore, StoreWriter, encode_image, encode_runs, open_store
 from train.config import DataConfig, RunConfig
 from train.dataset import TWO_SLICES_SHARE, Batch, BatchSource, SliceMemory, prepare_prompts
@@ -42,15 +43,15 @@ class RecordingEngine:
         return np.zeros((count, 8, 8), np.float32), np.zeros(count, np.float32)
 
 
-@pytest.mark.parametrize("decoder", ["box_frame", "sam"])
+@pytest.mark.parametrize(("decoder", "hints"), [("box_frame", False), ("box_frame", True), ("sam", False)])
 @pytest.mark.parametrize("colour", [False, True])
 def test_training_and_prediction_make_the_identical_tensors_of_an_image_and_its_boxes(
-    tiny_spec: ModelSpec, decoder: str, colour: bool
+    tiny_spec: ModelSpec, decoder: str, hints: bool, colour: bool
 ):
-    spec = replace(tiny_spec, decoder=decoder, memory=decoder == "box_frame")
+    spec = replace(tiny_spec, decoder=decoder, memory=decoder == "box_frame", hints=hints)
     image, masks = drawn_slice(1, colour=colour)
     boxes = [box for mask in masks if (box := box_around(mask))]
-    trained = prepare_prompts(image, masks, [Prompt(box) for box in boxes], spec)
+    trained = prepare_prompts(image, masks, [Prompt(box, others=box_rows(boxes)) for box in boxes], spec)
     engine = RecordingEngine(spec)
     segment_slice(engine, image, boxes)
     np.testing.assert_array_equal(trained.canvas, engine.canvas)
@@ -154,6 +155,25 @@ def test_batches_of_a_model_that_sees_neighbouring_slices_hold_them(boxes_only: 
     batch = BatchSource(memory, spec, boxes_only.data, seed=0).batch(0)
     shown = [prepare_slice(memory.slice_for(spec, number), spec).canvas for number in range(len(memory))]
     assert all(any(np.array_equal(canvas, each) for each in shown) for canvas in batch.canvas.numpy())
+
+
+def test_hints_of_a_batch_show_other_boxes_clicks_and_answers_in_the_shares_of_the_config(
+    tiny_config: RunConfig, store: PackedStore
+):
+    spec = replace(tiny_config.model, hints=True)
+    memory = SliceMemory(store, "train")
+
+    def shown(**shares: float) -> Tensor:
+        data = replace(tiny_config.data, synthetic=0.0, superpixels=0.0, **shares)
+        batches = [BatchSource(memory, spec, data, seed=0).batch(number) for number in range(3)]
+        hints = torch.cat([batch.inputs["hints"] for batch in batches])
+        return (hints != 0).any(dim=0).flatten(1).any(dim=1)  # for each of the maps of `HINT_MAPS`
+
+    assert not shown(others=0.0, corrections=0.0, propagation=0.0).any()
+    assert shown(others=1.0, corrections=0.0)[:2].any()
+    clicked = shown(others=0.0, corrections=1.0)
+    assert clicked[2]
+    assert clicked[4]
 
 
 def test_augmentation_changes_the_tone_of_neighbouring_slices_alike(tiny_config: RunConfig, tmp_path: Path):

@@ -35,8 +35,9 @@ def test_a_convolution_that_looks_at_more_maps_gets_zeros_for_the_last_ones():
     after.load_state_dict(fitted)
 
 
-def test_a_model_with_memory_starts_from_one_without_and_nothing_else_is_wider(tiny_spec: ModelSpec):
-    before, after = build_network(tiny_spec), build_network(replace(tiny_spec, memory=True))
+@pytest.mark.parametrize("more", [{"memory": True}, {"hints": True}, {"memory": True, "hints": True}])
+def test_a_model_that_is_shown_more_starts_from_one_without_and_nothing_else_is_wider(tiny_spec: ModelSpec, more):
+    before, after = build_network(tiny_spec), build_network(replace(tiny_spec, **more))
     fitted = fitted_weights(before.state_dict(), after)
     after.load_state_dict(fitted)
     wider = [name for name, value in before.state_dict().items() if value.shape != fitted[name].shape]

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from graysam.errors import CheckpointError
 from graysam.models.encoders.conv import ConvUnit, ResidualUnit, conv_norm, upsample
+from graysam.models.hints import HINT_MAPS
 from graysam.models.network import Decoder, EmbeddingShape, State
 from graysam.models.spec import ModelSpec
 
@@ -169,7 +170,8 @@ class BoxDecoder(Decoder):
         fine, middle, coarse, deepest = spec.decoder_widths
         self.cells = spec.view_size
         seen = IMAGE_MAPS + (MEMORY_MAPS if spec.memory else 0)
-        self.stem = ConvUnit(4 * seen + GEOMETRY_MAPS, fine)
+        told = len(HINT_MAPS) if spec.hints else 0
+        self.stem = ConvUnit(4 * seen + GEOMETRY_MAPS + told, fine)
         self.down_2 = ResidualUnit(fine)
         self.to_4 = ConvUnit(fine, middle, stride=2)
         self.context_4 = conv_norm(shape[0], middle, kernel=1)
@@ -212,6 +214,7 @@ class BoxDecoder(Decoder):
         box_in_view: Tensor,
         view_in_canvas: Tensor,
         memory: Tensor | None = None,
+        hints: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Segment N boxes.
 
@@ -221,6 +224,7 @@ class BoxDecoder(Decoder):
             box_in_view: (N, 4) edges x, y, x, y as shares of the view.
             view_in_canvas: (N, 4) edges x, y, x, y as shares of the canvas.
             memory: (N, 2, G, G), see `frames.view_memory`; wanted by a spec with memory, and by no other.
+            hints: (N, 6, G / 2, G / 2), see `hints.draw_hints`; wanted by a spec with hints, and by no other.
 
         Returns:
             logits (N, G, G), above 0 where the object is; predicted IoU (N,) in [0, 1].
@@ -228,9 +232,13 @@ class BoxDecoder(Decoder):
         # Each 2x2 block of the view becomes channels of one cell: no detail is lost, no layer works on the full grid.
         image = functional.pixel_unshuffle(image_maps(detail, memory), 2)
         geometry = geometry_maps(box_in_view, view_in_canvas, self.cells // 2)
-        # Memory comes last: the weights of a model without it then only have to be continued with zeros.
-        parts = [image[:, : 4 * IMAGE_MAPS], geometry, image[:, 4 * IMAGE_MAPS :]]
-        maps = torch.cat(parts if memory is not None else parts[:2], dim=1)
+        # Memory and hints come last: the weights of a model without them then only have to be continued with zeros.
+        parts = [image[:, : 4 * IMAGE_MAPS], geometry]
+        if memory is not None:
+            parts.append(image[:, 4 * IMAGE_MAPS :])
+        if hints is not None:
+            parts.append(hints)
+        maps = torch.cat(parts, dim=1)
         maps = maps.contiguous(memory_format=torch.channels_last)
         at_2 = self.down_2(self.stem(maps))
         context = sample_embedding(embedding, view_in_canvas, self.cells // 4)
