@@ -1,4 +1,4 @@
-"""What a model is asked about one object on one slice: owns `Prompt`, the only form in which prompts travel.
+"""What a model is told of one object on one slice: owns `Prompt`, the only form in which prompts travel.
 
 Training, calibration and prediction each make prompts; the frames of `graysam.models.frames` turn them into the arrays
 that a decoder reads. numpy only.
@@ -39,7 +39,7 @@ class Click:
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """What is known of one object when a model is asked for it on one slice.
+    """What is known of one object that a model is to segment on one slice.
 
     Only the box is always there. A decoder reads the fields that it was trained with and ignores the others, so a new
     kind of knowledge is a further optional field here.

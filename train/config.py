@@ -41,8 +41,8 @@ class DataConfig:
             of each modality, and of each data set of volumes, which the paper calls sub-modalities.
         epoch_images: see `sampling`.
         volumes: how often a data set of volumes is drawn, relative to the others of its modality.
-        propagation: share of the prompts on slices of volumes that know of the object on a slice beside, as a walk
-            through the volume does: their box comes from there, and models with memory are shown it.
+        propagation: share of the prompts on slices of volumes that know of the object on a neighbouring slice, as
+            propagation does: their box comes from there, and models with memory are shown it.
         others: share of the images whose prompts know the boxes of the slice's other objects.
         corrections: share of the prompts that hold clicks, most of them with the wrong answer that they correct.
         synthetic: share of the images that are drawn shapes instead of slices.

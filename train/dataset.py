@@ -30,13 +30,13 @@ from train.synthetic import superpixel_mask, synthetic_slice
 from train.tracks import Place, Track, link_tracks
 
 TWO_SLICES_SHARE = 0.2
-"""How often a walk is drawn with a step of two slices, as volumes of half the slices would have it."""
+"""How often propagation is drawn with a step of two slices, as volumes of half the slices would have it."""
 
 MOST_OTHERS = 24
 """How many further objects of a slice the prompts know at most; more would take longer to move than the image."""
 
 LOST_SHARE = 0.05
-"""How often a walk has lost its object: nothing is known, and the given box is asked for again."""
+"""How often propagation has lost its object: nothing is known, and the prompt is the given box again."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,13 @@ class PreparedPrompts:
 
 @dataclass(frozen=True)
 class Walk:
-    """An object of a volume, a slice or two before it is asked for.
+    """What propagation knows of an object of a volume: how it was a slice or two before.
 
     Attributes:
         image: the slice before, (H, W) or (H, W, 3) uint8.
         mask: (H, W), the object there.
-        middle: (H, W), the object on its middle slice, where the walk began.
-        place: the slice that is asked for, counted from the object's first.
+        middle: (H, W), the object on its middle slice, where propagation began.
+        place: the slice to segment, counted from the object's first.
         length: slices that the object spans.
     """
 
@@ -95,13 +95,13 @@ class Walk:
 
 @dataclass(frozen=True)
 class DrawnImage:
-    """A slice with the objects that are asked for.
+    """A slice with the objects to segment.
 
     Attributes:
         image: (H, W) or (H, W, 3) uint8.
         masks: (H, W) each.
         others: (H, W) each, further objects of the slice, whose boxes the prompts know.
-        walks: for each object how a walk through its volume comes upon it, or None for a box of its own.
+        walks: for each object what propagation knows of it, or None for a box of its own.
         noise: shares and sizes of the noise on their boxes, those of the slice's modality.
         stacked: the image is a gray slice between its neighbours, not one in colour.
     """
@@ -178,7 +178,7 @@ class SliceMemory:
         return self._tracks[volume][Place(number, item)]
 
     def walk(self, number: int, item: int, spec: ModelSpec, rng: np.random.Generator) -> Walk | None:
-        """Draw how a walk comes upon an object from its middle slice; None on that slice itself, and for images."""
+        """Draw what propagation from its middle slice knows of an object; None on that slice itself, and for images."""
         track = self.track(number, item)
         place, middle = track.index(Place(number, item)), (len(track) - 1) // 2
         step = min(2 if rng.random() < TWO_SLICES_SHARE else 1, abs(place - middle))
@@ -243,7 +243,7 @@ class BatchSource:
     def _ask(
         self, mask: NDArray[np.bool_], walk: Walk | None, scale: float, noise: DataConfig, rng: np.random.Generator
     ) -> Prompt:
-        """Draw the box that asks for an object, and what is known from the slice before."""
+        """Draw the box that prompts for an object, and what is known from the slice before."""
         if walk is None:
             return Prompt(_noisy_box(mask, scale, noise, rng))
         if walk.middle.any() and rng.random() < LOST_SHARE:

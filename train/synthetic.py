@@ -1,7 +1,7 @@
 """Objects that nobody labelled: drawn shapes, and superpixels of real slices.
 
 Both teach that an object is what stands out from its surroundings within a box, whatever it is called; ScribblePrompt
-(Wong et al. 2024) trains on such objects beside labelled ones to keep a model from learning its data sets by heart.
+(Wong et al. 2024) trains on such objects and on labelled ones to keep a model from learning its data sets by heart.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Objects of a volume's slices, followed from slice to slice, as the predictor's walk will have to follow them."""
+"""Objects of a volume's slices, followed from slice to slice, as propagation follows them in prediction."""
 
 from __future__ import annotations
 

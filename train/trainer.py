@@ -44,7 +44,7 @@ from train.tuning import apply_tuning, merged_state, train_mode
 
 logger = logging.getLogger("train")
 
-QUICK_VALIDATION_EVERY = 3  # during a run only every third prompt is asked
+QUICK_VALIDATION_EVERY = 3  # during a run only every third prompt is scored
 LOG_EVERY_STEPS = 50
 JUDGED_WEIGHTS: dict[BoxKind, float] = {"tight": 1.0, "both_ways": 0.5, "outwards": 2.0}
 """How much the DSC with each kind of box counts in the choice of best.pt: most boxes in practice are loose ones."""

@@ -163,7 +163,7 @@ def adjacent_channels(image: FloatImage) -> FloatImage:
 def slice_alone(slice_of: SliceAt, z: int) -> Image:
     """Give slice z as it is."""
     image = slice_of(z)
-    assert image is not None, f"slice {z} is asked for, so the volume has it"
+    assert image is not None, f"slice {z} is to be cut, so the volume has it"
     return image
 
 

@@ -2,12 +2,13 @@
 
 A model with memory is also shown that mask and the slice that it lies on, so that it sees what moved.
 
-The walks of all objects are laid into two sweeps over the volume, one upwards and one downwards. On each slice of a
-sweep all objects that are due there share one encoding and are decoded together. A slice that both sweeps need, because
-one object climbs past the slice where another descends, is encoded in the first sweep and its embedding kept for the
-second, so that each slice is encoded once whatever the number of objects. What is kept is bounded (`KEPT_BYTES`); a
-slice beyond the bound is encoded a second time. Each is needed just once more, so nothing is gained by exchanging kept
-ones.
+Following an object so is called propagation. That of all objects is laid into two sweeps over the volume, one upwards
+and one downwards. On each slice of a sweep all objects that are due there share one encoding and are decoded together.
+
+A slice that both sweeps need, because one object climbs past the slice where another descends, is encoded in the first
+sweep, and its embedding is kept for the second. So each slice is encoded once, whatever the number of objects. What is
+kept is bounded (`KEPT_BYTES`); a slice beyond the bound is encoded a second time. Each is needed just once more, so
+nothing is gained by exchanging kept ones.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Step:
     Attributes:
         z: the slice.
         objects: the objects due, in order.
-        upwards: the sweep; it also holds the middle slices, where the walks start.
+        upwards: the sweep; it also holds the middle slices, where propagation starts.
         last_visit: no later step comes back to this slice.
     """
 
@@ -60,7 +61,7 @@ def walk_from_middle(z_first: int, z_last: int) -> Iterator[tuple[int, int | Non
 
 
 def plan_sweeps(boxes: Sequence[VolumeBox]) -> list[Step]:
-    """Lay the walks of all objects into an upward and a downward sweep, so that each finds its neighbour done."""
+    """Lay the propagation of all objects into an upward and a downward sweep, so that each finds its neighbour done."""
     due: dict[bool, dict[int, list[int]]] = {True: defaultdict(list), False: defaultdict(list)}
     for index, box in enumerate(boxes):
         for z, neighbour in walk_from_middle(box.z_min, box.z_max):

@@ -21,7 +21,7 @@ from graysam.models.network import Network, build_network
 from graysam.models.spec import ModelSpec
 
 WRAPPERS: Final = ("model", "state_dict", "model_state_dict", "net")
-"""Keys under which public training scripts keep the weights, beside optimizer, epoch and losses."""
+"""Keys under which public training scripts keep the weights, next to optimizer, epoch and losses."""
 PREFIXES: Final = ("module.", "_orig_mod.", "model.")
 """What DataParallel, torch.compile and Lightning put before every key."""
 OFFICIAL_PARTS: Final = {

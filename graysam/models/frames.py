@@ -38,7 +38,7 @@ class PromptFrame(ABC):
 
     @abstractmethod
     def inputs(self) -> DecoderInputs:
-        """Give the decoder's inputs by name, beside the embedding; the leading axis N counts the prompts."""
+        """Give the decoder's inputs by name, besides the embedding; the leading axis N counts the prompts."""
 
     @abstractmethod
     def to_original(self, index: int, logits: NDArray[np.float32]) -> tuple[Window, NDArray[np.float32]]:

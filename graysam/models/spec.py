@@ -1,6 +1,6 @@
 """What a set of weights is: owns the facts that travel with a checkpoint, and checks them against the registry.
 
-Read from a checkpoint or from spec.json beside exported networks; every other part of the package is given it. Free of
+Read from a checkpoint or from the spec.json of exported networks; every other part of the package is given it. Free of
 torch.
 """
 
@@ -114,7 +114,7 @@ class ModelSpec:
         return cls(**filled)
 
     def to_json(self) -> str:
-        """Give the spec as indented JSON, for spec.json beside the weights."""
+        """Give the spec as indented JSON, for the spec.json of a model folder."""
         return json.dumps(self.to_dict(), indent=1) + "\n"
 
     @classmethod

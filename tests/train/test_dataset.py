@@ -260,7 +260,7 @@ def test_a_walk_comes_from_one_or_two_slices_nearer_to_the_middle(
 
 
 def with_memory(config: RunConfig) -> RunConfig:
-    """Every prompt on a slice of a volume comes from a walk; models are shown what is known."""
+    """Every prompt on a slice of a volume comes from propagation; models are shown what is known."""
     data = replace(config.data, propagation=1.0)
     return replace(config, model=replace(config.model, memory=True), data=data)
 

@@ -183,7 +183,7 @@ def test_an_object_lost_on_its_middle_slice_is_unknown_in_both_directions():
 
 
 def test_of_objects_asked_for_together_each_is_shown_its_own_memory():
-    # On slice 2 the first object's walk begins, and the second one's, which began on slice 1, goes on.
+    # On slice 2 the first object's propagation begins, and the second one's, which began on slice 1, goes on.
     volume, boxes = spread_objects()
     engine = MemoryEngine()
     segment_volume(engine, volume, [VolumeBox(boxes[0].box, 2, 2), VolumeBox(boxes[3].box, 1, 2)])
