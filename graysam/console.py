@@ -77,7 +77,7 @@ def logging_to_stderr(verbosity: int = 0, *, with_time: bool = False) -> Iterato
 
 
 def run_command(
-    body: Callable[[], int], *, verbosity: int = 0, with_time: bool = False, if_interrupted: str = "interrupted"
+    body: Callable[[], int | None], *, verbosity: int = 0, with_time: bool = False, if_interrupted: str = "interrupted"
 ) -> int:
     """Run the body of a command with logging to stderr, and give its exit status.
 
@@ -86,14 +86,14 @@ def run_command(
     its traceback is shown with verbosity 1. Any other exception is a defect of ours and leaves as it is.
 
     Args:
-        body: does the work and gives 0 or 1.
+        body: does the work, and gives 1 when a case failed, else 0 or None.
         verbosity: as for `logging_to_stderr`.
         with_time: likewise.
         if_interrupted: what Ctrl-C is answered with.
     """
     with logging_to_stderr(verbosity, with_time=with_time):
         try:
-            return body()
+            return body() or EXIT_FINE
         except (GraySamError, OSError) as error:
             logger.debug("the error below was raised here:", exc_info=True)
             logger.error("error: %s", error)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import graysam.export
-from graysam.errors import GraySamError
+from graysam.console import run_command
 from graysam.export.calibration import CALIBRATION_SLICES
 from graysam.export.folder import export
 from graysam.models.spec import SPECS
-
-logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,16 +34,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--calibration-slices", type=int, default=CALIBRATION_SLICES, metavar="N", help="default: %(default)s"
     )
     options = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
-    try:
-        export(
+    return run_command(
+        lambda: export(
             options.checkpoint,
             options.out,
             calibration=options.calibration,
             count=options.calibration_slices,
             spec=SPECS[options.spec] if options.spec else None,
         )
-    except GraySamError as error:
-        logger.error("error: %s", error)
-        return 2
-    return 0
+    )

@@ -53,9 +53,9 @@ def test_logging_is_afterwards_what_it_was():
     assert (root.level, root.handlers) == before
 
 
-@pytest.mark.parametrize("status", [0, 1])
-def test_the_status_of_a_body_is_that_of_its_command(status):
-    assert run_command(lambda: status) == status
+@pytest.mark.parametrize(("given", "status"), [(0, 0), (1, 1), (None, 0)])
+def test_the_status_of_a_body_is_that_of_its_command(given, status):
+    assert run_command(lambda: given) == status
 
 
 @pytest.mark.parametrize(
