@@ -91,7 +91,7 @@ def _add_soft_masks(command: argparse.ArgumentParser) -> None:
         "--soft-masks",
         choices=get_args(SoftMasks),
         default="refuse",
-        help="a smoothed mask of one object is refused, or cut at half of its maximum",
+        help="a smoothed mask of one object is refused, cut at half of its maximum, or kept as labels",
     )
 
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.intensity import apply_window, choose_window, parse_window
+from data_prep.intensity import apply_window, choose_window, doubts, parse_window
 from graysam.errors import PrepareError
 
 
@@ -98,3 +98,53 @@ def test_a_brighter_voxel_never_becomes_darker(values, window):
     volume = np.array(sorted(values), np.int16).reshape(1, 1, -1)
     scaled, _ = apply_window(volume, parse_window(window))
     assert (np.diff(scaled.ravel().astype(int)) >= 0).all()
+
+
+HU = np.array([-1000] * 50 + [-100, 0, 40, 60, 300] * 10, np.int16).reshape(10, 10, 1)
+
+
+@pytest.mark.parametrize(
+    ("image", "modality", "units", "doubt"),
+    [
+        (HU, "CT", "unknown", ""),
+        (np.where(HU < -500, -3024, HU), "CT", "HU", ""),  # padding outside the field of view
+        ((HU + 1024).astype(np.uint16), "CT", "unknown", "intercept was lost"),
+        (HU + 1000, "CT", "unknown", "intercept was lost"),
+        (HU.view(np.uint16), "CT", "unknown", "stored as unsigned"),
+        (((HU + 1000) / 1300).astype(np.float32), "CT", "unknown", "scaled to 0..1"),
+        ((HU / 500).astype(np.float32), "CT", "unknown", "normalised"),
+        ((HU // 8 + 125).astype(np.int16), "CT", "unknown", "8 bits"),
+        (HU.astype(np.int32) * 1000, "CT", "unknown", "beyond what HU can be"),
+        ((HU + 1000).astype(np.uint16), "MR", "unknown", ""),
+        ((HU / 500).astype(np.float32), "MR", "unknown", "below 0"),
+        (HU.view(np.uint16), "MR", "unknown", "stored as unsigned"),
+        (np.linspace(0, 12, 100).reshape(10, 10, 1), "PET", "SUV", ""),
+        (np.linspace(0, 5000, 100).reshape(10, 10, 1), "PET", "SUV", "no SUV"),
+        (np.linspace(0, 5000, 100).reshape(10, 10, 1), "PET", "unknown", "counts or Bq/ml"),
+        (np.linspace(-8, 12, 100).reshape(10, 10, 1), "PET", "SUV", "never below 0"),
+    ],
+)
+def test_intensities_that_cannot_be_what_they_claim_are_doubted(image, modality, units, doubt):
+    window = choose_window(image, modality=modality, is_volume=True, units=units)
+    told = doubts(image, modality=modality, is_volume=True, units=units, window=window)
+    assert len(told) == bool(doubt)
+    assert doubt in "".join(told)
+
+
+def test_a_window_that_does_not_rely_on_hounsfield_units_raises_no_doubt_about_them():
+    image = (HU + 1024).astype(np.uint16)
+    assert doubts(image, modality="CT", is_volume=True, window=parse_window("percentiles")) == ()
+
+
+def test_signed_mr_gets_a_window_over_its_whole_range():
+    # z-scored: -2, ..., 2. The half per cents of five values lie 0.02 within the ends.
+    volume = np.array([[[-2.0, -1, 0, 1, 2]]], np.float32)
+    window = choose_window(volume, modality="MR", is_volume=True)
+    scaled, applied = apply_window(volume, window)
+    assert (applied.low, applied.high) == pytest.approx((-1.98, 1.98))
+    assert scaled.tolist() == [[[0, 63, 127, 191, 255]]]  # (-1 + 1.98) / 3.96 * 255 = 63.1
+
+
+def test_a_little_ringing_below_0_leaves_the_foreground_as_it_was():
+    volume = np.arange(-3, 1000, dtype=np.int16).reshape(1, 1, -1)
+    assert choose_window(volume, modality="MR", is_volume=True).name == "percentiles"

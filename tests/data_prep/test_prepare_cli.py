@@ -1,9 +1,12 @@
 import csv
 import json
+import os
 import pickle
 
+import cv2
 import numpy as np
 import pytest
+import SimpleITK
 
 from data_prep import cli
 from graysam.formats.npz import find_cases, read_case, read_labels
@@ -131,3 +134,70 @@ def test_real_images_of_all_eleven_modalities_become_cases(shared_data, tmp_path
         assert labels.shape == case.label_shape
         assert labels.max() == len(case.boxes)
         assert not case.warnings
+
+
+# --- what the readers notice -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def doubtful(tmp_path, write_volume):
+    """A CT whose intercept was lost beside a good one."""
+    hu = np.full((4, 16, 16), -900, np.int16)
+    hu[1:3, 2:14, 2:14] = 40
+    for name, image in (("good", hu), ("lost", hu + 1024)):
+        write_volume(tmp_path / "src" / "CT" / "Set" / "images" / f"{name}.nii.gz", image)
+        write_volume(tmp_path / "src" / "CT" / "Set" / "masks" / f"{name}.nii.gz", (hu == 40).astype(np.uint8))
+    return tmp_path / "src"
+
+
+COMMANDS = [["inspect"], ["cases", "--out", "out"], ["pack", "--out", "out.gstore"], ["store", "--out", "out"]]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_a_warning_reaches_the_user_in_every_command_and_strict_makes_it_fatal(
+    command, doubtful, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    arguments = [command[0], str(doubtful), *command[1:], "--labels", "classes"]
+    assert main(arguments) == 0
+    told = "".join(capsys.readouterr())
+    assert "intercept was lost" in told
+    assert "CT/Set/lost" in told
+    assert "CT/Set/good: warning" not in told
+    arguments = [{"out": "strict", "out.gstore": "strict.gstore"}.get(part, part) for part in [*arguments, "--strict"]]
+    assert main(arguments) == 1
+    assert "intercept was lost" in "".join(capsys.readouterr())
+
+
+def test_strict_makes_no_case_of_a_doubtful_source(doubtful, tmp_path):
+    assert main(["cases", str(doubtful), "--out", str(tmp_path / "o"), "--labels", "classes", "--strict"]) == 1
+    assert [path.stem for path in find_cases(tmp_path / "o" / "inputs")] == ["3DBox_CT_Set_good"]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_an_odd_name_is_told_or_used_and_stops_nothing(command, doubtful, tmp_path, monkeypatch, capsys):
+    """A name that is no UTF-8, of formats that can and that cannot take it."""
+    odd = os.fsdecode(b"caf\xe9")
+    for part in ("images", "masks"):
+        folder = doubtful / "CT" / "Set" / part
+        (folder / f"{odd}.nii.gz").write_bytes((folder / "good.nii.gz").read_bytes())
+        image = SimpleITK.ReadImage(str(folder / "good.nii.gz"))
+        SimpleITK.WriteImage(image, str(folder / "plain.mha"))
+        (folder / "plain.mha").rename(folder / f"{odd}2.mha")
+    monkeypatch.chdir(tmp_path)
+    status = main([command[0], str(doubtful), *command[1:], "--labels", "classes"])
+    assert status == (0 if command[0] == "inspect" else 1)
+    assert "UTF-8" in "".join(capsys.readouterr())
+    if command[0] == "cases":
+        assert len(find_cases(tmp_path / "out" / "inputs")) == 3
+
+
+def test_a_smoothed_mask_is_refused_or_cut_on_request(tmp_path, make_dataset, square_case, capsys):
+    image = np.kron(square_case[0], np.ones((4, 4))).astype(np.uint8)
+    soft = cv2.GaussianBlur(np.kron(square_case[1], np.ones((4, 4))).astype(np.uint8) * 255, (0, 0), 2)
+    root = make_dataset("US/Toy", {"a": (image, soft)})
+    assert main(["cases", str(root), "--out", str(tmp_path / "a")]) == 1
+    assert "smoothed mask" in capsys.readouterr().err
+    assert main(["cases", str(root), "--out", str(tmp_path / "b"), "--soft-masks", "threshold"]) == 0
+    (path,) = find_cases(tmp_path / "b" / "inputs")
+    assert len(read_case(path).boxes) == 1

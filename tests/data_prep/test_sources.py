@@ -111,3 +111,122 @@ def test_an_empty_folder_is_a_problem_and_a_missing_one_an_error(tmp_path):
     assert kinds(find_sources(tmp_path)) == ["nothing found"]
     with pytest.raises(PrepareError, match="check the path"):
         find_sources(tmp_path / "missing")
+
+
+# --- layouts as people have them ---------------------------------------------------------------------------
+
+
+def touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+MSD = {"name": "Liver", "modality": {"0": "CT"}, "labels": {"0": "background", "1": "liver"}, "numTraining": 1}
+NNUNET = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, "file_ending": ".nii.gz"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "image", "modality", "ignored"),
+    [
+        (MSD, "imagesTr/liver_1.nii.gz", "CT", ()),
+        (NNUNET, "imagesTr/liver_1_0000.nii.gz", "CT", ()),
+        ({**MSD, "modality": {"0": "FLAIR", "1": "T1w"}}, "imagesTr/liver_1.nii.gz", "MR", ()),
+        ({**NNUNET, "channel_names": {"0": "T2w"}}, "imagesTr/liver_1_0000.nii.gz", "MR", ()),
+        (
+            {**NNUNET, "labels": {"background": 0, "whole": [1, 2], "ignore": 3}},
+            "imagesTr/liver_1_0000.nii.gz",
+            "CT",
+            (3,),
+        ),
+    ],
+)
+def test_the_decathlons_and_nnunets_own_dataset_json_is_understood(tmp_path, facts, image, modality, ignored):
+    touch(tmp_path / "Set", image, "labelsTr/liver_1.nii.gz", "imagesTr/._liver_1.nii.gz", "imagesTs/liver_2.nii.gz")
+    (tmp_path / "Set" / "dataset.json").write_text(json.dumps(facts))
+    inventory = find_sources(tmp_path)
+    (source,) = inventory.sources
+    assert (source.case, source.modality, source.labels, source.ignored_labels) == (
+        "liver_1",
+        modality,
+        "classes",
+        ignored,
+    )
+    assert [(problem.severity, problem.kind) for problem in inventory.problems] == [("note", "skipped")]  # imagesTs
+
+
+def test_further_channels_of_nnunet_are_left_out_by_name(tmp_path):
+    touch(tmp_path / "Set", "imagesTr/a_0000.nii.gz", "imagesTr/a_0001.nii.gz", "labelsTr/a.nii.gz")
+    (tmp_path / "Set" / "dataset.json").write_text(json.dumps({**NNUNET, "channel_names": {"0": "CT", "1": "PET"}}))
+    inventory = find_sources(tmp_path)
+    assert [source.image.name for source in inventory.sources] == ["a_0000.nii.gz"]
+    assert kinds(inventory) == ["channel left out"]
+
+
+def test_test_images_with_labels_are_sources_too(tmp_path):
+    touch(tmp_path / "CT_Set", "imagesTr/a.nii.gz", "labelsTr/a.nii.gz", "imagesTs/b.nii.gz", "labelsTs/b.nii.gz")
+    assert [source.case for source in find_sources(tmp_path, Assumptions(labels="classes")).sources] == ["a", "b"]
+
+
+def test_what_the_user_says_wins_over_dataset_json(make_dataset):
+    root = make_dataset("US/Toy", {"a": (IMAGE, IMAGE)}, labels="organs")
+    (source,) = find_sources(root, Assumptions("MR", "components")).sources
+    assert (source.modality, source.labels) == ("MR", "components")
+
+
+def test_pictures_beside_data_sets_hide_none_of_them(make_dataset, write_png):
+    root = make_dataset("US/Toy", {"a": (IMAGE, IMAGE)})
+    write_png(root / "overview.png", IMAGE)
+    write_png(root / "images" / "logo.png", IMAGE)  # pictures of a README
+    inventory = find_sources(root)
+    assert [source.name for source in inventory.sources] == ["US/Toy/a"]
+    assert kinds(inventory) == ["skipped", "skipped"]
+
+
+def test_sub_folders_of_patients_are_paired_and_are_the_group(make_dataset, write_png):
+    root = make_dataset("US/Toy", {"a": (IMAGE, IMAGE)})
+    for patient in ("p1", "p2"):
+        write_png(root / "US/Toy/images" / patient / "left.png", IMAGE)
+        write_png(root / "US/Toy/masks" / patient / "left_mask.png", IMAGE)
+    sources = find_sources(root).sources
+    assert [(source.case, source.group) for source in sources] == [("a", "a"), ("p1_left", "p1"), ("p2_left", "p2")]
+
+
+def test_a_folder_per_patient_with_image_and_label_in_it(tmp_path):
+    for patient in ("p1", "p2"):
+        touch(tmp_path / "CT" / patient, "image.nii.gz", "label.nii.gz")
+    sources = find_sources(tmp_path, Assumptions(labels="classes")).sources
+    assert [(source.dataset, source.case) for source in sources] == [("CT/p1", "p1"), ("CT/p2", "p2")]
+
+
+def test_slicers_segmentations_are_labels_by_their_suffix(tmp_path):
+    touch(tmp_path / "CT" / "One", "images/a.nrrd", "masks/a.seg.nrrd")
+    touch(tmp_path / "CT" / "Two", "b.nrrd", "b.seg.nrrd")
+    assert [source.case for source in find_sources(tmp_path, Assumptions(labels="classes")).sources] == ["a", "b"]
+
+
+def test_dicom_as_archives_lay_it_out(tmp_path, write_png):
+    folder = tmp_path / "CT" / "Set"
+    pixels = np.zeros((3, 4))
+    write_dicom(folder / "images" / "deep" / "STUDY" / "SERIES", 1, pixels)
+    for name, uid in (("S1", "1.2.1"), ("S2", "1.2.2")):
+        write_dicom(folder / "images" / "two" / name, 1, pixels, SeriesInstanceUID=uid)
+    write_dicom(folder / "images", 1, pixels, SeriesInstanceUID="1.3.1", Modality="DX")
+    write_dicom(folder / "images", 2, pixels, SeriesInstanceUID="1.3.2", Modality="DX")
+    (folder / "images" / "002.dcm").rename(folder / "images" / "bare")  # no suffix
+    for name in ("deep", "two", "001", "bare"):
+        write_png(folder / "masks" / f"{name}.png", IMAGE[:3])
+    inventory = find_sources(tmp_path, Assumptions(labels="classes"))
+    assert [source.case for source in inventory.sources] == ["001", "bare", "deep"]
+    assert inventory.sources[2].image == folder / "images" / "deep" / "STUDY" / "SERIES"
+    assert kinds(inventory) == ["labels without image", "several series"]
+
+
+def test_slices_of_one_series_that_lie_loose_are_named_once(tmp_path, write_png):
+    folder = tmp_path / "CT" / "Set"
+    for number in (1, 2, 3):
+        write_dicom(folder / "images", number, np.zeros((3, 4)))
+    write_png(folder / "masks" / "x.png", IMAGE)
+    inventory = find_sources(tmp_path, Assumptions(labels="classes"))
+    assert kinds(inventory) == ["labels without image", "loose series"]
+    assert "3 slices" in next(problem.what for problem in inventory.problems if problem.kind == "loose series")

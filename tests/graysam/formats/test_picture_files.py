@@ -19,6 +19,8 @@ SOFT = {
     "enlarged": cv2.resize(disc(), (400, 400), interpolation=cv2.INTER_CUBIC),
     "shrunk": cv2.resize(disc(400, 130), (150, 150), interpolation=cv2.INTER_AREA),
     "blurred": cv2.GaussianBlur(disc(200, 60), (0, 0), 3),
+    "blurred away": cv2.GaussianBlur(disc(200, 20), (0, 0), 12),
+    "one gray level": np.maximum(disc(60, 17), disc(60, 18) // 2),
     "once JPEG": cv2.imdecode(cv2.imencode(".jpg", disc(200, 60), [cv2.IMWRITE_JPEG_QUALITY, 60])[1], 0),
 }
 
@@ -29,8 +31,14 @@ def test_a_smoothed_mask_is_refused_or_cut_at_half_on_request(tmp_path, name):
     with pytest.raises(PrepareError, match="smoothed mask of one object"):
         read_mask(tmp_path / "m.png")
     cut = read_label_picture(tmp_path / "m.png", soft_masks="threshold")
-    np.testing.assert_array_equal(cut.array, SOFT[name] > 127)
+    np.testing.assert_array_equal(cut.array, SOFT[name] > int(SOFT[name].max()) / 2)
     assert "cut at half" in cut.warnings[0]
+
+
+def test_gray_rings_may_be_kept_as_labels(tmp_path):
+    cv2.imwrite(str(tmp_path / "m.png"), SOFT["one gray level"])
+    kept = read_mask(tmp_path / "m.png", soft_masks="keep")
+    np.testing.assert_array_equal(kept, SOFT["one gray level"])
 
 
 def test_254_beside_255_is_no_second_label(tmp_path):
@@ -51,6 +59,7 @@ LABELS = {
     "black, gray, white": np.where(disc(60, 8) > 0, 255, disc() // 2).astype(np.uint8),
     "three levels": np.kron([[0, 85], [170, 255]], np.ones((20, 20))).astype(np.uint8),
     "cells": many_cells(),
+    "tiny cells": np.kron(np.arange(1, 301).reshape(15, 20), np.pad(np.ones((3, 3)), 1)).astype(np.uint16),
 }
 
 
