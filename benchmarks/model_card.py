@@ -164,13 +164,13 @@ def data_table(store: PackedStore, data: Path) -> str:
     cases: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for entry in store.entries:
         cases[entry.dataset][entry.split].add(entry.case)
-    lines = ["| data set | cases to train | to validate | never trained on | licence |", "|---|---|---|---|---|"]
+    rows = []
     for dataset in sorted(cases):
         licence = json.loads((data / dataset / "dataset.json").read_text())["licence"]
         sides = cases[dataset]
         elsewhere = sum(len(names) for split, names in sides.items() if split not in ("train", "val"))
-        lines.append(f"| {dataset} | {len(sides['train'])} | {len(sides['val'])} | {elsewhere} | {licence} |")
-    return "\n".join(lines)
+        rows.append((dataset, len(sides["train"]), len(sides["val"]), elsewhere, licence))
+    return markdown_table(("data set", "cases to train", "to validate", "never trained on", "licence"), rows)
 
 
 def draw_failures(prompts: Sequence[ValidationPrompt], answer: Answer) -> NDArray[np.uint8]:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import machine_facts
+from evaluation.tables import markdown_table
 from graysam.boxes import Box
 from graysam.image.preprocessing import prepare_slice
 from graysam.models.network import build_network
@@ -118,15 +119,13 @@ def count_parameters(model: nn.Module) -> int:
 
 def table(costs: Sequence[ModelCost]) -> str:
     """Lay the costs out as a Markdown table, one row per model and step."""
-    rows = ["| model | parameters (M) | step | GMAC | ms, median | ms, p90 |", "|---|---|---|---|---|---|"]
+    rows = []
     for cost in costs:
         for step in cost.steps:
             shown = cost.encoder_parameters if step.step == "encode" else cost.parameters - cost.encoder_parameters
-            rows.append(
-                f"| {cost.name} | {shown / 1e6:.2f} | {step.step} | {step.gmac:.2f} "
-                f"| {step.ms_median:.1f} | {step.ms_p90:.1f} |"
-            )
-    return "\n".join(rows)
+            figures = (f"{step.gmac:.2f}", f"{step.ms_median:.1f}", f"{step.ms_p90:.1f}")
+            rows.append((cost.name, f"{shown / 1e6:.2f}", step.step, *figures))
+    return markdown_table(("model", "parameters (M)", "step", "GMAC", "ms, median", "ms, p90"), rows)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -33,6 +33,7 @@ from evaluation.prompts import (
     means_by_kind,
     validation_prompts,
 )
+from evaluation.tables import markdown_table
 from graysam.api import Segmenter
 from graysam.errors import GraySamError
 from graysam.store import open_store
@@ -167,26 +168,25 @@ def entry_from(
 
 def race_table(entries: Sequence[Entry], baselines: Baselines) -> str:
     """Lay out the designs, best first, and the baselines below them; DSC/NSD in %."""
-    lines = [
-        "| design | min | images | M params | GMAC image + box | ms image; box; box of 8 | "
-        + " | ".join(BOX_KIND_TITLES.values())
-        + " |",
-        "|---|---|---|---|---|---|" + "---|" * len(BOX_KINDS),
+    header = ["design", "min", "images", "M params", "GMAC image + box", "ms image; box; box of 8"]
+    rows = [
+        [
+            each.design,
+            f"{each.minutes:.1f}",
+            each.images,
+            f"{each.million_parameters:.2f}",
+            f"{each.gmac_encode:.2f} + {each.gmac_box:.2f}",
+            f"{each.ms_encode:.0f}; {each.ms_box:.0f}; {each.ms_box_of_8:.1f}",
+            *_by_kind(each.scores),
+        ]
+        for each in sorted(entries, key=lambda each: each.scores["tight"][0], reverse=True)
     ]
-    for each in sorted(entries, key=lambda each: each.scores["tight"][0], reverse=True):
-        lines.append(
-            f"| {each.design} | {each.minutes:.1f} | {each.images} | {each.million_parameters:.2f} "
-            f"| {each.gmac_encode:.2f} + {each.gmac_box:.2f} "
-            f"| {each.ms_encode:.0f}; {each.ms_box:.0f}; {each.ms_box_of_8:.1f} "
-            f"| {_by_kind(each.scores)} |"
-        )
-    for name, scores in baselines.items():
-        lines.append(f"| {name} | | | | | | {_by_kind(scores)} |")
-    return "\n".join(lines) + "\n"
+    rows += [[name, *[""] * (len(header) - 1), *_by_kind(scores)] for name, scores in baselines.items()]
+    return markdown_table([*header, *BOX_KIND_TITLES.values()], rows) + "\n"
 
 
-def _by_kind(scores: Mapping[BoxKind, tuple[float, float]]) -> str:
-    return " | ".join(_percent(scores[kind]) for kind in BOX_KINDS)
+def _by_kind(scores: Mapping[BoxKind, tuple[float, float]]) -> list[str]:
+    return [_percent(scores[kind]) for kind in BOX_KINDS]
 
 
 def _percent(score: tuple[float, float]) -> str:

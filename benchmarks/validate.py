@@ -38,6 +38,7 @@ from evaluation.prompts import (
     means_by_kind,
     validation_prompts,
 )
+from evaluation.tables import markdown_table
 from graysam.api import Segmenter, default_weights
 from graysam.errors import GraySamError
 from graysam.inference.baselines import BaselineSegmenter
@@ -79,18 +80,15 @@ def slice_table(by_name: Mapping[str, SliceMeans]) -> str:
     """
     model, *_ = by_name.values()
     columns = [(name, kind) for name in by_name for kind in BOX_KINDS if kind in model]
-    lines = [
-        "| | " + " | ".join(f"{name}, {BOX_KIND_TITLES[kind]}" for name, kind in columns) + " |",
-        "|---|" + "---|" * len(columns),
-    ]
+    rows = []
     for modality in model["tight"]:
         cells = []
         for name, kind in columns:
             dsc, nsd = by_name[name][kind][modality]
             mark = " <" if by_name[name] is model and dsc < by_name["ellipse"][kind][modality][0] else ""
             cells.append(f"{100 * dsc:.1f}/{100 * nsd:.1f}{mark}")
-        lines.append(f"| {modality} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append([modality, *cells])
+    return markdown_table(["", *(f"{name}, {BOX_KIND_TITLES[kind]}" for name, kind in columns)], rows)
 
 
 def validation_volumes(data: Path) -> list[Source]:
@@ -161,10 +159,11 @@ def _volume_mean(scores: Sequence[VolumeScore]) -> dict[str, float]:
 
 def volume_table(means: Mapping[str, Mapping[str, float]]) -> str:
     """Lay out the means of volumes."""
-    lines = ["| | volumes | DSC | ellipsoid DSC |", "|---|---|---|---|"]
-    for name, row in means.items():
-        lines.append(f"| {name} | {row['volumes']:.0f} | {row['dsc']:.3f} | {row['ellipsoid_dsc']:.3f} |")
-    return "\n".join(lines)
+    rows = [
+        [name, f"{row['volumes']:.0f}", f"{row['dsc']:.3f}", f"{row['ellipsoid_dsc']:.3f}"]
+        for name, row in means.items()
+    ]
+    return markdown_table(["", "volumes", "DSC", "ellipsoid DSC"], rows)
 
 
 def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -32,7 +32,8 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> s
 
 
 def _markdown_line(cells: Sequence[object]) -> str:
-    return "| " + " | ".join(_markdown_cell(str(cell)) for cell in cells) + " |"
+    texts = (_markdown_cell(str(cell)) for cell in cells)
+    return "|" + "".join(f" {text} |" if text else " |" for text in texts)
 
 
 def _markdown_cell(text: str) -> str:

@@ -53,7 +53,7 @@ def test_the_table_of_slices_puts_the_model_first_and_gives_percent() -> None:
     lines = validation_part(figures).splitlines()
     assert "7 boxes" in lines[0]
     assert lines[2] == (
-        "|  | GraySAM, tight box | GraySAM, off by up to 5 px | ellipse, tight box | ellipse, off by up to 5 px |"
+        "| | GraySAM, tight box | GraySAM, off by up to 5 px | ellipse, tight box | ellipse, off by up to 5 px |"
     )
     assert lines[4] == "| CT | 50.0 / 25.0 | 40.0 / 20.0 | 50.0 / 25.0 | 40.0 / 20.0 |"
 

@@ -10,7 +10,7 @@ from graysam.errors import ScoreError
 
 def test_a_markdown_table_has_a_header_a_rule_and_a_line_a_row():
     assert markdown_table(["", "DSC"], [["CT", 0.5], ["MR", "86.1 <"]]) == (
-        "|  | DSC |\n|---|---|\n| CT | 0.5 |\n| MR | 86.1 < |"
+        "| | DSC |\n|---|---|\n| CT | 0.5 |\n| MR | 86.1 < |"
     )  # fmt: skip
 
 
