@@ -31,7 +31,7 @@ from torch.nn import functional
 from graysam.errors import GraySamError
 from graysam.files import written_whole
 from graysam.image.preprocessing import prepare_slice
-from graysam.models.checkpoint import load_model
+from graysam.models.checkpoint import load_model, own_names
 from graysam.models.network import Network, build_network
 from graysam.models.spec import SPECS
 from graysam.store import open_store
@@ -139,7 +139,7 @@ class Distiller:
         if not path.exists():
             return False
         state = torch.load(path, map_location=self.device, weights_only=True)
-        self.student.load_state_dict(state["model"])
+        self.student.load_state_dict(own_names(state["model"]))
         self.bridge.load_state_dict(state["bridge"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.progress = Progress(

@@ -26,7 +26,7 @@ from evaluation.prompts import (
     score_prompts,
     validation_prompts,
 )
-from graysam.models.checkpoint import halved
+from graysam.models.checkpoint import halved, own_names
 from graysam.models.network import Network, build_network
 from graysam.store import PackedStore
 from train.average import WeightAverage
@@ -108,8 +108,8 @@ class Trainer:
         if not self.checkpoint_path.exists():
             return False
         state = torch.load(self.checkpoint_path, map_location=self.device, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.average.model.load_state_dict(state["average"])
+        self.model.load_state_dict(own_names(state["model"]))
+        self.average.model.load_state_dict(own_names(state["average"]))
         self.optimiser.load_state_dict(state["optimiser"])
         self.best_score = state["best_score"]
         self.plateau = Plateau(**state.get("plateau", {}))

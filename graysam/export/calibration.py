@@ -5,6 +5,7 @@ They are cut, framed and prepared as prediction does it; the ranges found on the
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,10 +17,10 @@ import numpy as np
 from graysam.boxes import Box, VolumeBox, box_around
 from graysam.cases import VolumeCase
 from graysam.errors import EngineError
-from graysam.formats.npz import find_cases, read_case
+from graysam.formats.registry import list_cases
 from graysam.image.preprocessing import slice_at
 from graysam.inference.baselines import BaselineSegmenter
-from graysam.inference.volumes import walk_from_middle
+from graysam.inference.volumes import outwards_from_middle
 from graysam.noisy_boxes import LARGEST_SHIFT_PX, reference_pixel, shifted
 from graysam.prompts import Neighbour, Prompt
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from graysam.models.spec import ModelSpec
     from graysam.store import PackedStore, StoreEntry
+
+logger = logging.getLogger(__name__)
 
 CALIBRATION_SLICES: Final = 300
 
@@ -129,8 +132,11 @@ def _off_both_ways(box: Box, largest_px: float, size_hw: tuple[int, int], rng: n
 def _from_cases(folder: Path, spec: ModelSpec, count: int) -> list[CalibrationSlice]:
     """Draw boxes of the cases in turn; in a volume also slices off the middle, with the box a little enlarged."""
     per_case: list[list[CalibrationSlice]] = []
-    for path in find_cases(folder):
-        case = read_case(path)
+    for found in list_cases(folder):
+        if found.refused is not None:
+            logger.warning("%s", found.refused)
+            continue
+        case = found.format.read(found.path)
         if isinstance(case, VolumeCase):
             per_case.append([each for box in case.boxes for each in _of_volume(case.name, case.image, box, spec)])
         else:
@@ -143,7 +149,7 @@ def _from_cases(folder: Path, spec: ModelSpec, count: int) -> list[CalibrationSl
 
 def _of_volume(name: str, volume: NDArray[np.generic], box: VolumeBox, spec: ModelSpec) -> list[CalibrationSlice]:
     """Give the middle slice of an object and those half way to its ends."""
-    middle = next(walk_from_middle(box.z_min, box.z_max))[0]
+    middle = next(outwards_from_middle(box.z_min, box.z_max))[0]
     chosen = {middle, (box.z_min + middle) // 2, (box.z_max + middle + 1) // 2}
     slices = []
     for z in sorted(chosen, key=lambda z: (abs(z - middle), z)):

@@ -1,6 +1,7 @@
-"""Volumes: every object is followed from its middle slice to both ends, its own mask placing the next box.
+"""Volumes by propagation: every object is followed from its middle slice to both ends, slice by slice.
 
-A model with memory is also shown that mask and the slice that it lies on, so that it sees what moved.
+On each slice the box comes from the mask that was found on the slice before (`expected_box`). A model with memory is
+also shown that mask and the slice that it lies on, so that it sees what moved.
 
 Following an object so is called propagation. That of all objects is laid into two sweeps over the volume, one upwards
 and one downwards. On each slice of a sweep all objects that are due there share one encoding and are decoded together.
@@ -52,7 +53,7 @@ class Step:
     last_visit: bool
 
 
-def walk_from_middle(z_first: int, z_last: int) -> Iterator[tuple[int, int | None]]:
+def outwards_from_middle(z_first: int, z_last: int) -> Iterator[tuple[int, int | None]]:
     """Yield (slice, neighbour already segmented): the middle first, then up, then down; both ends included."""
     middle = (z_first + z_last) // 2
     yield middle, None
@@ -64,7 +65,7 @@ def plan_sweeps(boxes: Sequence[VolumeBox]) -> list[Step]:
     """Lay the propagation of all objects into an upward and a downward sweep, so that each finds its neighbour done."""
     due: dict[bool, dict[int, list[int]]] = {True: defaultdict(list), False: defaultdict(list)}
     for index, box in enumerate(boxes):
-        for z, neighbour in walk_from_middle(box.z_min, box.z_max):
+        for z, neighbour in outwards_from_middle(box.z_min, box.z_max):
             due[neighbour is None or neighbour < z][z].append(index)
     up, down = due[True], due[False]
     return [
@@ -99,7 +100,7 @@ def segment_volume(
     """
     labels: Labels = np.zeros(volume.shape[:3], label_dtype(len(boxes)))
     slices = _Slices(engine, volume, kept_bytes)
-    walks = _Walks(boxes, size_hw=(volume.shape[1], volume.shape[2]))
+    propagation = _Propagation(boxes, size_hw=(volume.shape[1], volume.shape[2]))
     painters: dict[int, Painter] = {}  # of the slices that the second sweep comes back to
     for step in plan_sweeps(boxes):
         painter = painters.pop(step.z, None) or PAINTERS[overlap](labels[step.z], dtype=np.float16)
@@ -108,11 +109,11 @@ def segment_volume(
         prepared, embedding = slices.get(step)
         for start in range(0, len(step.objects), BOXES_AT_ONCE):
             indices = step.objects[start : start + BOXES_AT_ONCE]
-            prompts = [walks.prompt(index, step, slices.image) for index in indices]
+            prompts = [propagation.prompt(index, step, slices.image) for index in indices]
             for answer in answer_prompts(engine, prepared, embedding, prompts):
                 index = indices[answer.index]
                 mask = painter.paint(answer.window, answer.logits, label=index + 1)
-                walks.follow(index, step, answer.window, mask)
+                propagation.follow(index, step, answer.window, mask)
     return labels
 
 
@@ -125,7 +126,7 @@ class _Found:
     mask: NDArray[np.bool_]
 
 
-class _Walks:
+class _Propagation:
     """Where each object was found last, in either direction, and where it is looked for next.
 
     Kept is, of each object with a slice ahead, the part of its mask that was decoded.
@@ -133,7 +134,7 @@ class _Walks:
 
     def __init__(self, boxes: Sequence[VolumeBox], *, size_hw: tuple[int, int]) -> None:
         self._given = boxes
-        self._middles = [next(walk_from_middle(box.z_min, box.z_max))[0] for box in boxes]
+        self._middles = [next(outwards_from_middle(box.z_min, box.z_max))[0] for box in boxes]
         self._size_hw = size_hw
         self._found: dict[tuple[int, bool], _Found] = {}
 

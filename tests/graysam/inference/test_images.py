@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for bright_engine.py, whatever
 from bright_engine import BrightEngine
 
 from graysam.boxes import Box
-from graysam.inference.images import BOXES_AT_ONCE, segment_slice
+from graysam.inference.images import BOXES_AT_ONCE, BoxAnswer, segment_slice
 from graysam.inference.overlap import PAINTERS
 
 
@@ -48,6 +48,12 @@ def test_one_encoding_serves_all_boxes_which_are_decoded_a_few_at_a_time():
     segment_slice(engine, image, boxes * 10)
     assert len(engine.encoded) == 1
     assert engine.decoded == [BOXES_AT_ONCE, BOXES_AT_ONCE, 20 - 2 * BOXES_AT_ONCE]
+
+
+def test_an_answer_is_a_mask_of_the_whole_slice_whatever_its_window():
+    logits = np.array([[0.5, -0.5, 0.0]], np.float32)
+    answer = BoxAnswer(index=0, window=(slice(1, 2), slice(0, 3)), logits=logits)
+    assert answer.mask((3, 4)).astype(int).tolist() == [[0, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
 
 
 def test_without_boxes_nothing_is_computed():

@@ -12,7 +12,7 @@ from bright_engine import PLAIN_TINY, BrightEngine
 from graysam.boxes import Box, VolumeBox, box_around
 from graysam.image.geometry import BoxView, CanvasFit
 from graysam.inference import volumes
-from graysam.inference.volumes import expected_box, plan_sweeps, segment_volume, walk_from_middle
+from graysam.inference.volumes import expected_box, outwards_from_middle, plan_sweeps, segment_volume
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from graysam.inference.volumes import expected_box, plan_sweeps, segment_volume,
     ],
 )
 def test_a_walk_starts_in_the_middle_and_includes_both_ends(first, last, walk):
-    assert list(walk_from_middle(first, last)) == walk
+    assert list(outwards_from_middle(first, last)) == walk
 
 
 def test_sweeps_give_every_object_its_neighbour_first_and_meet_each_slice_once_per_direction():
