@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.intensity import Window, apply_window, choose_window, doubts, parse_window
 from data_prep.objects import Drops, ObjectMask, SpeckRule, image_box, objects_of, paint, volume_box
 from data_prep.parallel import run_jobs
 from data_prep.sources import Source
@@ -39,6 +38,8 @@ from graysam.formats.readers import (
     read_picture,
     read_volume,
 )
+from graysam.formats.record import DICOM_MODALITIES
+from graysam.image.windows import Window, apply_window, choose_window, doubts, parse_window
 from graysam.noisy_boxes import loosened
 
 logger = logging.getLogger(__name__)
@@ -47,22 +48,6 @@ INPUTS, REFERENCES, MANIFEST = "inputs", "gts", "manifest.jsonl"
 
 # The challenge's own word where it differs from the canonical one (peers' name tables).
 _NAME_IN_FILES = {"Microscopy": "Microscope"}
-_DICOM_MODALITIES = {
-    "CT": "CT",
-    "MR": "MR",
-    "PT": "PET",
-    "US": "US",
-    "DX": "X-Ray",
-    "CR": "X-Ray",
-    "RF": "X-Ray",
-    "XA": "X-Ray",
-    "MG": "Mammography",
-    "OPT": "OCT",
-    "OP": "Fundus",
-    "ES": "Endoscopy",
-    "SM": "Microscopy",
-    "GM": "Microscopy",
-}
 
 
 @dataclass(frozen=True)
@@ -73,7 +58,7 @@ class CaseSettings:
         box_margin: boxes are moved outwards by a random 0..this many pixels of a 256-pixel image on each
             side.
         seed: of the random margins; each case draws its own from this and its name, whatever the order.
-        window: "auto", or what `intensity.parse_window` reads.
+        window: "auto", or what `windows.parse_window` reads.
         specks: which pieces are dropped.
         soft_masks: whether a smoothed mask of one object is refused or cut at half.
         strict: whether a source with a warning gives no case.
@@ -176,7 +161,7 @@ def read_source(source: Source, *, soft_masks: SoftMasks = "refuse") -> RawSourc
 def _read_volume_source(source: Source, soft_masks: SoftMasks) -> RawSource:
     volume = read_volume(source.image)
     labels, label_notes, label_warnings = read_label_volume(source.label, volume, soft_masks=soft_masks)
-    modality = source.modality or _DICOM_MODALITIES.get(volume.modality, "")
+    modality = source.modality or DICOM_MODALITIES.get(volume.modality, "")
     notes, warnings = (*volume.notes, *label_notes), (*volume.warnings, *label_warnings)
     # One DICOM picture (an X-ray, say) comes as a volume of one slice; it is an image.
     if volume.is_picture:
@@ -230,7 +215,7 @@ def window_for(raw: RawSource, source: Source) -> Window:
 
 
 def doubts_of(raw: RawSource, source: Source, window: Window) -> tuple[str, ...]:
-    """Give what makes the intensities doubtful, in words; see `intensity.doubts`."""
+    """Give what makes the intensities doubtful, in words; see `windows.doubts`."""
     return doubts(raw.image, modality=raw.modality, is_volume=raw.is_volume, units=raw.units, window=window)
 
 

@@ -27,12 +27,12 @@ from graysam.formats.record import (
     IMAGE_SUFFIXES,
     VOLUME_SUFFIXES,
     Remarks,
-    Units,
     Volume,
     finite_voxels,
     scaled_voxels,
     suffix_of,
 )
+from graysam.image.windows import Units
 
 pydicom_pixels: Any = pydicom.pixels  # which does not say what it exports
 Header: TypeAlias = Any  # pydicom.Dataset

@@ -21,11 +21,11 @@ from graysam.formats.record import (
     IMAGE_SUFFIXES,
     LOSSY_SUFFIXES,
     VOLUME_SUFFIXES,
-    Units,
     Volume,
     stem_of,
     suffix_of,
 )
+from graysam.image.windows import Units
 
 __all__ = [
     "DICOM_SUFFIXES", "IMAGE_SUFFIXES", "LOSSY_SUFFIXES", "VOLUME_SUFFIXES", "ShapeMismatchError", "SoftMasks", "Units",

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from graysam.cases import Modality
 from graysam.errors import PrepareError
 from graysam.formats.grids import Grid
+from graysam.image.windows import Units
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".seg.nrrd", ".seg.nhdr", ".nrrd", ".nhdr")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -24,7 +26,23 @@ LOSSY_SUFFIXES = (".jpg", ".jpeg")
 # Suffixes of two parts: 3D Slicer calls its segmentations "name.seg.nrrd".
 _DOUBLE_SUFFIXES = (".nii.gz", ".seg.nrrd", ".seg.nhdr")
 
-Units = Literal["HU", "SUV", "Bq/ml", "unknown"]
+# What DICOM calls a modality, and what we call it.
+DICOM_MODALITIES: dict[str, Modality] = {
+    "CT": "CT",
+    "MR": "MR",
+    "PT": "PET",
+    "US": "US",
+    "DX": "X-Ray",
+    "CR": "X-Ray",
+    "RF": "X-Ray",
+    "XA": "X-Ray",
+    "MG": "Mammography",
+    "OPT": "OCT",
+    "OP": "Fundus",
+    "ES": "Endoscopy",
+    "SM": "Microscopy",
+    "GM": "Microscopy",
+}
 
 
 @dataclass(frozen=True, eq=False)

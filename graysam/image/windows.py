@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graysam.errors import PrepareError
-from graysam.formats.readers import Units
 
+Units = Literal["HU", "SUV", "Bq/ml", "unknown"]
 WindowKind = Literal["levels", "percentiles", "range", "as_is"]
 
 # name: (level, width) in Hounsfield units

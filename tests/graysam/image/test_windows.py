@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.intensity import apply_window, choose_window, doubts, parse_window
 from graysam.errors import PrepareError
+from graysam.image.windows import apply_window, choose_window, doubts, parse_window
 
 
 def test_soft_tissue_runs_from_minus_160_to_240_and_results_are_cut_off_not_rounded():
