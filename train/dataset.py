@@ -216,7 +216,7 @@ class BatchSource:
         """Give image `number` of the run with its prompts."""
         rng = generator_for(self._seed, number)
         drawn = self._draw(number, rng)
-        if self._config.augment != "boxes" and rng.random() < self._config.augment_share:
+        if self._config.augment_share and rng.random() < self._config.augment_share:
             drawn = _augmented(drawn, rng, STRONG if self._config.augment == "strong" else FULL)
         scale = self._spec.canvas / max(drawn.image.shape[:2])
         objects = zip(drawn.masks, drawn.walks, strict=True)

@@ -43,7 +43,7 @@ def tiny_config(tiny_spec: ModelSpec) -> RunConfig:
 @pytest.fixture
 def boxes_only(tiny_config: RunConfig) -> RunConfig:
     """No augmentation at all, and tight boxes."""
-    return replace(tiny_config, data=replace(tiny_config.data, augment="boxes", tight=1.0))
+    return replace(tiny_config, data=replace(tiny_config.data, augment_share=0.0, tight=1.0))
 
 
 @pytest.fixture(autouse=True)

@@ -98,16 +98,40 @@ def test_a_preset_stands_under_the_values_of_its_table():
     ("values", "word"),
     [
         ({}, "neither"),
-        ({"steps": 1, "stepz": 2}, "stepz"),
+        ({"steps": 1, "stepz": 2}, "here: stepz: there is no such key; did you mean 'steps'"),
+        ({"steps": 1, "data": {"tihgt": 0.2}}, r"data\.tihgt: .*'tight'"),
+        ({"steps": 1, "data": {"colour": 0.2}}, "known are .*augment"),
         ({"steps": 1, "loss": {"preset": "best"}}, "dice-ce"),
-        ({"steps": "1"}, "RunConfig.steps"),
-        ({"steps": 1, "optimiser": {"schedule": "cosin"}}, "cosine"),
-        ({"steps": 1, "data": {"tight": 1.5}}, "tight"),
+        ({"steps": "1"}, "here: steps: wanted int, got '1'"),
+        ({"steps": 1, "optimiser": {"schedule": "cosin"}}, r"optimiser\.schedule: wanted one of .*cosine.*got 'cosin'"),
+        ({"steps": 1, "data": {"tight": 1.5}}, r"data\.tight: wanted float <= 1\.0, got 1\.5"),
+        ({"steps": 1, "data": {"modality_tight": {"OCT": -1}}}, r"data\.modality_tight: wanted float >= 0\.0.*OCT"),
+        ({"steps": 1, "data": {"volumes": 0}}, r"data\.volumes: wanted float > 0\.0, got 0"),
+        ({"steps": 1, "data": {"workers": -1}}, r"data\.workers: wanted int >= 0, got -1"),
+        ({"steps": 1, "data": {"augment": "boxes"}}, r"data\.augment: .*got 'boxes'; write augment_share = 0"),
+        ({"steps": 1, "data": 3}, "data: wanted object, got 3"),
+        ({"steps": 1, "loss": 3}, "loss: wanted object, got 3"),
+        ({"steps": 1, "model": {"name": "x", "decoder": "y"}}, "here: .*decoder"),
     ],
 )
 def test_a_config_that_does_not_fit_is_refused_with_the_field(values: dict, word: str):
     with pytest.raises(ConfigError, match=word):
         config_from(values, "here")
+
+
+@pytest.mark.parametrize(("text", "word"), [("steps = ", "no TOML"), (None, "cannot be read")])
+def test_a_file_that_is_no_config_is_refused_with_its_name(tmp_path: Path, text: str | None, word: str):
+    path = tmp_path / "mine.toml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError, match=rf"mine\.toml: .*{word}"):
+        read_config(path)
+
+
+def test_whole_numbers_serve_as_floats_and_lists_as_tuples():
+    config = config_from({"minutes": 3, "tuning": {"frozen": ["encoder"]}}, "here")
+    assert isinstance(config.minutes, float)
+    assert config.tuning.frozen == ("encoder",)
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
