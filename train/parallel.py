@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 
 class Processes:
@@ -31,19 +34,20 @@ class Processes:
         distributed.all_reduce(said, distributed.ReduceOp.MAX)
         return bool(said.item())
 
-    def average_gradients(self, model: nn.Module) -> None:
-        """Replace every gradient by its mean over the processes, in one message."""
+    def averaging(self, module: nn.Module) -> nn.Module:
+        """Give a module whose gradients become their means over the processes, while they are computed.
+
+        Each process keeps the running statistics of its own norms; those of process 0 are shipped.
+        """
         if self.count == 1:
-            return
-        gradients = [each.grad for each in model.parameters() if each.grad is not None]
-        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        distributed.all_reduce(flat)
-        flat /= self.count
-        offset = 0
-        for gradient in gradients:
-            size = gradient.numel()
-            gradient.copy_(flat[offset : offset + size].view(gradient.shape))
-            offset += size
+            return module
+        # Parts of SAM's prompt encoder (points, earlier masks) have no gradient here, and must not be waited for.
+        return DistributedDataParallel(module, forward_sync_buffers=False, find_unused_parameters=True)
+
+    @staticmethod
+    def not_yet(module: nn.Module) -> AbstractContextManager[None]:
+        """Give the context of a gradient to which others will be added before it is averaged."""
+        return module.no_sync() if isinstance(module, DistributedDataParallel) else nullcontext()
 
     def wait(self) -> None:
         """Wait until all processes are here."""

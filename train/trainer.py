@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ from evaluation.prompts import (
 from graysam.models.checkpoint import halved, own_names
 from graysam.models.network import Network, build_network
 from graysam.store import PackedStore
-from train.average import WeightAverage
+from train.average import moving_average, set_steps
 from train.config import RunConfig
 from train.dataset import Batch, BatchSource, SliceMemory
 from train.engine import NetworkEngine
@@ -73,8 +73,10 @@ class Trainer:
             model.load_state_dict(fitted_weights(initial, model))
         apply_tuning(model, config.tuning)
         self.model: Network = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.forward = torch.compile(prompted_forward) if config.compile else prompted_forward
-        self.average = WeightAverage(self.model, config.optimiser.ema)
+        self.average = moving_average(self.model, config.optimiser.ema)
+        self.forward = self.processes.averaging(PromptedForward(self.model))
+        if config.compile:
+            self.forward.compile()
         self.optimiser = torch.optim.AdamW(
             parameter_groups(self.model, config.optimiser.weight_decay), lr=config.optimiser.learning_rate
         )
@@ -99,6 +101,11 @@ class Trainer:
         self._batches: Iterator[Batch] | None = None
 
     @property
+    def averaged(self) -> Network:
+        """The network with the averaged weights: what is validated and shipped."""
+        return cast(Network, self.average.module)
+
+    @property
     def checkpoint_path(self) -> Path:
         """Where the whole state of the run is kept."""
         return self.folder / "last.pt"
@@ -109,7 +116,8 @@ class Trainer:
             return False
         state = torch.load(self.checkpoint_path, map_location=self.device, weights_only=True)
         self.model.load_state_dict(own_names(state["model"]))
-        self.average.model.load_state_dict(own_names(state["average"]))
+        self.averaged.load_state_dict(own_names(state["average"]))
+        set_steps(self.average, state["step"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.best_score = state["best_score"]
         self.plateau = Plateau(**state.get("plateau", {}))
@@ -130,7 +138,7 @@ class Trainer:
             return
         state = {
             "model": self.model.state_dict(),
-            "average": self.average.model.state_dict(),
+            "average": self.averaged.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "step": self.progress.step,
             "seconds": self.progress.seconds,
@@ -185,7 +193,7 @@ class Trainer:
         terms = self.gradients()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         self.optimiser.step()
-        self.average.update(self.model, self.progress.step)
+        self.average.update_parameters(self.model)
         self.progress.step += 1
         return {
             **{name: float(value) for name, value in terms.items()},
@@ -205,13 +213,13 @@ class Trainer:
                 workers=self.config.data.workers,
                 pin_memory=self.device.type == "cuda",
             )
-        for _ in range(accumulate):
+        for number in range(1, accumulate + 1):
             batch = next(self._batches).to(self.device)
-            with self.mixed_precision():
-                logits, iou = self.forward(self.model, batch)
-            terms = prompt_loss(logits, iou, batch.target, self.config.loss)
-            (terms.total / accumulate).backward()  # type: ignore[no-untyped-call]
-        self.processes.average_gradients(self.model)
+            with self.processes.not_yet(self.forward) if number < accumulate else nullcontext():
+                with self.mixed_precision():
+                    logits, iou = self.forward(batch)
+                terms = prompt_loss(logits, iou, batch.target, self.config.loss)
+                (terms.total / accumulate).backward()  # type: ignore[no-untyped-call]
         parts = {"cross_entropy": terms.cross_entropy, "dice": terms.dice, "iou": terms.iou}
         return {"loss": terms.total.detach(), **{name: value.detach() for name, value in parts.items()}}
 
@@ -228,7 +236,7 @@ class Trainer:
         easier by chance.
         """
         if self.processes.rank == 0:
-            answer = engine_answer(NetworkEngine(self.average.model))
+            answer = engine_answer(NetworkEngine(self.averaged))
             row: dict[str, Any] = {
                 "step": self.progress.step,
                 "minutes": round(self.progress.seconds / 60, 2),
@@ -261,7 +269,7 @@ class Trainer:
 
     def shipped(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Give what best.pt holds: the averaged weights in half precision, without additions, and their spec."""
-        weights = halved(merged_state(self.average.model))
+        weights = halved(merged_state(self.averaged))
         return {"model": weights, "spec": self.config.model.to_dict(), "validation": dict(row)}
 
     def log(self, terms: Terms) -> None:
@@ -281,7 +289,7 @@ class Trainer:
     def draw(self) -> None:
         """Draw the curves and a page of answers."""
         write_curves(self.folder)
-        answer = engine_answer(NetworkEngine(self.average.model))
+        answer = engine_answer(NetworkEngine(self.averaged))
         write_overlays(self.folder / "overlays.png", self.prompts["val"], answer)
 
 
@@ -290,12 +298,19 @@ def judging_splits(store: PackedStore) -> list[str]:
     return ["val", *sorted({entry.split for entry in store.entries} - {"train", "val"})]
 
 
-def prompted_forward(model: Network, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Encode every image once and decode all prompts: logits (B * K, g, g) and IoU (B * K,)."""
-    embedding = model.encode(batch.canvas)
-    prompts_per_image = batch.target.shape[0] // batch.canvas.shape[0]
-    repeated = embedding.repeat_interleave(prompts_per_image, dim=0)
-    return model.decode(repeated, **batch.inputs)
+class PromptedForward(nn.Module):
+    """A network as training runs it, from a batch to what the loss compares; it has no weights of its own."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Encode every image once and decode all prompts: logits (B * K, g, g) and IoU (B * K,)."""
+        embedding = self.network.encode(batch.canvas)
+        prompts_per_image = batch.target.shape[0] // batch.canvas.shape[0]
+        repeated = embedding.repeat_interleave(prompts_per_image, dim=0)
+        return self.network.decode(repeated, **batch.inputs)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
