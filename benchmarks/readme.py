@@ -19,7 +19,10 @@ from evaluation.tables import markdown_table
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 HEADING, NEXT_HEADING = "## Results\n", "\n## "
-SUMMARY_INTRODUCTION = "Mean DSC in %. `python -m benchmarks.readme` copies the figures from `benchmarks/results`."
+SUMMARY_INTRODUCTION = (
+    "Mean DSC (overlap with the reference) in %. A tight box is the smallest that holds the object. "
+    "`python -m benchmarks.readme` copies the figures from `benchmarks/results`."
+)
 SUMMARY_HEADER = ["prompts", "number", "GraySAM", "LiteMedSAM", "ellipse in the box"]
 NOT_MEASURED = "not measured"
 
