@@ -1,4 +1,7 @@
-"""The folder of exported files: which there are, their order of making, and their checksums."""
+"""The folder of exported files: owns which there are, in what order they are made, and their checksums.
+
+A checkpoint comes in, `networks` makes the OpenVINO files of it, and the engines of `graysam.engines` load them.
+"""
 
 from __future__ import annotations
 

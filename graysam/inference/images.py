@@ -1,4 +1,8 @@
-"""One slice, many boxes: one encoding, boxes decoded a few at a time, answers painted as they come."""
+"""One slice, many boxes: owns how prompts are put to an engine, and how its answers come back to original pixels.
+
+One encoding serves all boxes, which are decoded a few at a time; answers are painted as they come. Volumes and the
+validation of training ask through `answer_prompts`, too.
+"""
 
 from __future__ import annotations
 

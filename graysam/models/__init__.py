@@ -1,1 +1,1 @@
-"""The networks: the faithful EfficientViT-SAM-L0 and the small box-frame model, described by one spec."""
+"""The networks: image encoders and mask decoders from a registry, put together and described by one spec."""

@@ -1,4 +1,7 @@
-"""Weights on disk: ours with their spec, and official ones in the wrappers that people meet.
+"""Weights on disk: owns their reading and writing, the names of their parts and their rounding to half precision.
+
+Ours come with their spec, official ones in the wrappers that people meet. Training, export and the torch engine read
+and write weights here.
 
 A checkpoint is read without executing anything from it, and is loaded whole or not at all: which keys are
 missing, unexpected, misshapen or not finite is said in the error.

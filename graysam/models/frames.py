@@ -1,4 +1,4 @@
-"""What a mask decoder is fed for a list of prompts, and where its logits belong; free of torch.
+"""Owns what a mask decoder is fed for a list of prompts, and where its logits belong; free of torch.
 
 Kinds of decoder differ in the frame of their output. A SAM decoder is told the boxes in canvas pixels and answers on
 the whole canvas; a box-frame decoder is shown the enlarged box, cut out of the image at its original resolution, and

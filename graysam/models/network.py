@@ -1,8 +1,8 @@
-"""A network: one image encoder and one mask decoder that fit each other, built from a spec.
+"""Owns how an image encoder and a mask decoder are put together from a spec, and what either of them must offer.
 
-Training, export and the torch engine know models only through `Network`. Which parts there are, `registry` says; what
-either part must offer, the base classes `Encoder` and `Decoder` here say. Any encoder goes with any decoder that takes
-the shape of its embedding.
+Training, export and the torch engine know models only through `Network`. The registry says which parts there are; the
+base classes `Encoder` and `Decoder` say what a part must offer. Any encoder goes with any decoder that takes the shape
+of its embedding.
 """
 
 from __future__ import annotations
