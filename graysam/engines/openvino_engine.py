@@ -108,7 +108,8 @@ class _Network:
         self._request: InferRequest
         self._batch: int | None = None
         self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._compile, args=(core, settings), daemon=True)
+        # No daemon, so that Python waits for it when the program ends: OpenVINO crashes when it is cut off.
+        self._thread = threading.Thread(target=self._compile, args=(core, settings))
         self._thread.start()
 
     def _compile(self, core: Core, settings: dict[str, Any]) -> None:

@@ -200,3 +200,12 @@ def test_the_openvino_path_imports_no_torch_and_nothing_else_that_is_slow(export
     )
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
+
+
+def test_a_program_may_end_while_the_networks_are_still_being_compiled(exported):
+    program = (
+        "from graysam import Segmenter\n"
+        f"segmenters = [Segmenter.load({str(exported)!r}, engine='openvino', precision='fp32') for _ in range(4)]\n"
+    )
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
