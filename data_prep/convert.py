@@ -1,6 +1,6 @@
 """Make challenge cases: `inputs/2DBox_<Modality>_<id>.npz`, and the labels under the same name in `gts/`.
 
-`manifest.jsonl` beside them says of every case where it came from, which intensity window was used and why,
+`manifest.jsonl` next to them says of every case where it came from, which intensity window was used and why,
 how the axes run, and what was dropped. Its first line holds the settings. A run that was cut short is
 continued by the same command: cases whose line and files are there are left alone, and other settings are
 refused.

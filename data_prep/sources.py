@@ -2,11 +2,11 @@
 
 A *data set* is a folder with one of these:
 
-* `images/` beside `masks/` (or imgs, imagesTr, ... beside labels, labelsTr, gts, ...): pairs share their
+* `images/` next to `masks/` (or imgs, imagesTr, ... next to labels, labelsTr, gts, ...): pairs share their
   name, after `_0000`, `_image`, `_mask` and the like are taken off; sub-folders (one per patient, say) count to the
   name on both sides;
-* `volumes/`, or the folder itself, with `x_image.nii.gz` beside `x_label.nii.gz` (or x.png beside
-  x_mask.png);
+* `volumes/`, or the folder itself, with `x_image.nii.gz` next to `x_label.nii.gz` (or x.png next
+  to x_mask.png);
 * DICOM: a folder per series (its files may lie deeper), or a file per picture, with its labels as a volume file or
   picture of that name.
 

@@ -1,4 +1,8 @@
-"""Batches: drawn from a packed store held in memory, augmented, and prepared by the predictor's own code."""
+"""Batches: drawn from a packed store held in memory, augmented, and prepared by the predictor's own code.
+
+Slices and objects come from `graysam.store`; canvases, decoder inputs and targets go to `train.trainer` and
+`train.distill`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The loss of the paper (cross-entropy, Dice, squared error of the predicted IoU), contours weighed at will."""
+"""The loss of the paper (cross-entropy, Dice, squared error of the predicted IoU), contours weighed at will.
+
+Logits come from the network and targets from its frame, both on the decoder's grid; the sum goes to the trainer.
+"""
 
 from __future__ import annotations
 

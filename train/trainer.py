@@ -1,4 +1,6 @@
-"""One process's share of a run: steps, checkpoints, validation.
+"""One process's share of a training run: steps, checkpoints, validation.
+
+Batches come from `train.dataset`, the settings from `train.config`; weights, logs and pictures go to the run folder.
 
 The state of a run is its weights, their average, the optimiser, the step, the seconds, the plateau and the generators
 of PyTorch. There is no sampler to save: batch n is a function of the seed and n.

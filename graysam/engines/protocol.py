@@ -1,4 +1,8 @@
-"""What the inference asks of a back end; numpy in, numpy out."""
+"""What inference wants of a back end, whatever runs the networks.
+
+Canvases and the arrays of a prompt frame come from `graysam.inference` as numpy arrays, and embeddings and logits go
+back as such.
+"""
 
 from __future__ import annotations
 
