@@ -4,8 +4,8 @@
     segmenter = Segmenter.load()
     labels = segmenter.segment_image(image, boxes)
 
-Arrays and boxes come from the caller, are cleaned here, and go to `graysam.inference`; label maps come back. The command
-`graysam predict` does nothing that is not possible here.
+Arrays and boxes come from the caller, are cleaned here, and go to `graysam.inference`; label maps come back.
+The command `graysam predict` does nothing that is not possible here.
 """
 
 from __future__ import annotations
