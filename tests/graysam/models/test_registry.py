@@ -61,11 +61,12 @@ def test_a_registered_pair_is_trained_exported_and_predicts_images_and_volumes(t
         np.testing.assert_array_equal(found, wanted)
 
 
-@pytest.mark.parametrize("encoder", ["toy", "conv", "efficientvit_l0"])
+@pytest.mark.parametrize("encoder", ["toy", "conv", "efficientvit_l0", "tiny_vit"])
 @pytest.mark.parametrize("decoder", ["toy", "box_frame", "sam"])
 def test_any_encoder_goes_with_any_decoder_that_takes_its_embedding(toys: ModelSpec, encoder: str, decoder: str):
-    width = 256 if encoder == "efficientvit_l0" else 16
-    spec = replace(TINY, encoder=encoder, decoder=decoder, embedding_width=width, neck_size=8)
+    width = 16 if encoder in ("toy", "conv") else 256
+    canvas = 32 if encoder == "tiny_vit" else 64  # a cell of its embedding covers 4 pixels, one of the others 8
+    spec = replace(TINY, encoder=encoder, decoder=decoder, canvas=canvas, embedding_width=width, neck_size=8)
     network = build_network(spec).eval()
     inputs = network.example_inputs()
     embedding = network.encode(inputs.pop("canvas"))
