@@ -17,7 +17,9 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import yaml
 
+import graysam
 from benchmarks.smoke import write_sources
 from examples.phantoms import make_phantoms, write_phantoms
 from graysam.formats.npz import read_case
@@ -286,6 +288,15 @@ def test_the_files_of_ours_that_a_page_names_are_there(page: str) -> None:
     ours = "graysam|evaluation|data_prep|train|benchmarks|examples|tests|docs|requirements|weights"
     named = re.findall(rf"`((?:{ours})/[\w/.-]+)`", TEXTS[page])
     assert [path for path in named if "NAME" not in path and not (ROOT / path).exists()] == []
+
+
+def test_the_citation_names_this_version_and_invents_no_address() -> None:
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    citation = yaml.safe_load(text)
+    assert citation["version"] == graysam.__version__
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert all({"type", "title", "authors"} <= set(each) for each in citation["references"])
+    assert not re.search(r"\b(doi|url|repository-code)\b", text)
 
 
 def load(path: Path) -> ModuleType:
