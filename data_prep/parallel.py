@@ -1,28 +1,24 @@
 """Run one function over many jobs in processes of their own, with progress on stderr.
 
 A library that crashes on a damaged file ends its process and nothing else: the job is named, the others go on.
-Progress is a tqdm bar on a terminal and a line every ten seconds elsewhere, so that a log stays readable.
+Progress is shown as `graysam.console` does it everywhere.
 """
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
-import sys
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from graysam.console import tracked
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-logger = logging.getLogger(__name__)
-
-SECONDS_BETWEEN_LINES = 10.0
 # Jobs handed out per process beyond the one at work: enough that none waits, few enough that a crash costs little.
 JOBS_AHEAD = 2
 CRASHED = "the process that read it crashed or was killed: the file is damaged, or too large for this machine's memory"
@@ -50,7 +46,7 @@ def run_jobs(
         results: Iterable[Result] = map(function, jobs)
     else:
         results = _results(function, jobs, max(1, min(workers, len(jobs))), crashed)
-    yield from zip(jobs, _with_progress(results, len(jobs), what), strict=True)
+    yield from zip(jobs, tracked(results, total=len(jobs), what=what), strict=True)
 
 
 def _results(
@@ -113,21 +109,3 @@ def _prepare_worker() -> None:
     import cv2
 
     cv2.setNumThreads(1)
-
-
-def _with_progress(results: Iterable[Result], total: int, what: str) -> Iterator[Result]:
-    if sys.stderr.isatty():
-        try:
-            from tqdm import tqdm
-        except ImportError:
-            pass
-        else:
-            yield from tqdm(results, total=total, desc=what, unit="case")
-            return
-    start = last_line = time.monotonic()
-    for done, result in enumerate(results, 1):
-        yield result
-        now = time.monotonic()
-        if now - last_line >= SECONDS_BETWEEN_LINES:
-            last_line = now
-            logger.info("%s: %d of %d, %.0f s", what, done, total, now - start)
