@@ -101,7 +101,7 @@ def list_entries(folder: Path, claims: Callable[[Path], bool]) -> CaseListing:
         # Hidden: macOS puts "._name.npz" beside each file that it copies to a foreign file system.
         if entry.name.startswith(".") or not claims(entry):
             continue
-        reason = _refusal(entry, root)
+        reason = refusal(entry, root)
         if reason is not None:
             refused.append((entry, f"{entry.name}: {reason}"))
         else:
@@ -109,7 +109,13 @@ def list_entries(folder: Path, claims: Callable[[Path], bool]) -> CaseListing:
     return CaseListing(tuple(cases), tuple(refused))
 
 
-def _refusal(entry: Path, root: Path) -> str | None:
+def refusal(entry: Path, root: Path) -> str | None:
+    """Say why a file must not be opened, None when it may be.
+
+    Args:
+        entry: an entry of an input folder, or a file that belongs to one.
+        root: the input folder, resolved; nothing outside it is read.
+    """
     try:
         if entry.is_symlink() and not entry.resolve(strict=True).is_relative_to(root):
             return "a link that leads out of the input folder is not followed; copy the file instead."

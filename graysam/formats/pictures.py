@@ -17,7 +17,7 @@ from graysam.boxes import Notes, clean_boxes
 from graysam.cases import Case, ImageCase, Pixels, check_size, clean_image, narrow_labels
 from graysam.errors import CaseError, PrepareError
 from graysam.files import written_whole
-from graysam.formats.base import naming
+from graysam.formats.base import naming, refusal
 from graysam.formats.box_table import read_box_table
 from graysam.formats.png import encode_labels, finished_shape
 from graysam.formats.record import IMAGE_SUFFIXES
@@ -58,6 +58,9 @@ class PictureFormat:
         """
         image, image_notes = _read(path)
         boxes_path = _boxes_of(path)
+        reason = refusal(boxes_path, boxes_path.parent.resolve())
+        if reason is not None:
+            raise CaseError(f"{boxes_path.name}: {reason}")
         numbers = read_box_table(boxes_path, columns=4)
         with naming(boxes_path):
             boxes, box_notes = clean_boxes(numbers, size_hw=image.shape[:2])

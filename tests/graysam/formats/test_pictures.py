@@ -215,9 +215,12 @@ def test_a_link_that_leads_out_of_the_folder_is_refused_in_every_format(tmp_path
     put(tmp_path / "in", "good.png")
     (tmp_path / "in" / "bad.png").symlink_to(tmp_path / "secret.png")
     (tmp_path / "in" / "bad.boxes.csv").write_text("1,1,3,3\n")
+    put(tmp_path / "in", "worse.png", boxes=None)
+    (tmp_path / "in" / "worse.boxes.csv").symlink_to("/etc/passwd")
     account = predict(tmp_path)
-    assert [case.status for case in account.cases] == ["failed", "done"]
-    assert "a link that leads out of the input folder" in str(account.cases[0].error)
+    assert [case.status for case in account.cases] == ["failed", "done", "failed"]
+    assert "bad.png: a link that leads out of the input folder" in str(account.cases[0].error)
+    assert "worse.boxes.csv: a link that leads out of the input folder" in str(account.cases[2].error)
 
 
 def test_asking_who_owns_a_file_imports_no_picture_library(tmp_path):
