@@ -59,6 +59,8 @@ class OneLineFormatter(logging.Formatter):
 def logging_to_stderr(verbosity: int = 0, *, with_time: bool = False) -> Iterator[None]:
     """Send what is logged in the block to stderr, one line each, and leave logging as it was before.
 
+    Within another such block, where one command runs another, only the verbosity changes: no line comes twice.
+
     Args:
         verbosity: -1 shows warnings and errors, 0 also what happens, 1 also details and tracebacks.
         with_time: put date and time before each line, for work of hours.
@@ -67,7 +69,8 @@ def logging_to_stderr(verbosity: int = 0, *, with_time: bool = False) -> Iterato
     handler.setFormatter(OneLineFormatter("%(asctime)s %(message)s" if with_time else None))
     root = logging.getLogger()
     level_before = root.level
-    root.addHandler(handler)
+    if not any(isinstance(each.formatter, OneLineFormatter) for each in root.handlers):
+        root.addHandler(handler)
     root.setLevel(LEVELS[max(-1, min(verbosity, 1))])
     try:
         yield

@@ -45,6 +45,19 @@ def test_long_work_has_the_time_before_each_line(capsys):
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} news\\x0aof a file\n", capsys.readouterr().err)
 
 
+def test_a_command_that_runs_another_gets_each_line_once(capsys):
+    def inner() -> None:
+        logger.info("inner")
+
+    def outer() -> None:
+        logger.info("before")
+        assert run_command(inner) == 0
+        logger.info("after")
+
+    assert run_command(outer) == 0
+    assert capsys.readouterr().err.split() == ["before", "inner", "after"]
+
+
 def test_logging_is_afterwards_what_it_was():
     root = logging.getLogger()
     before = (root.level, list(root.handlers))
