@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.recorded import read_figures
+from benchmarks.recorded import read_figures, split_of
 from benchmarks.validate import slice_table, volume_table
 from evaluation.dice import dice
 from evaluation.prompts import (
@@ -36,6 +36,7 @@ from evaluation.prompts import (
 )
 from evaluation.tables import markdown_table
 from graysam.api import Segmenter
+from graysam.console import run_command
 from graysam.store import PackedStore, open_store
 
 TILE_PX = 224
@@ -77,10 +78,10 @@ side; DSC / contour NSD (2 px) in %.
 
 {slices}
 
-Whole volumes, with the tight box of each object's middle slice, and propagation to the others; mean DSC:
+Whole volumes, with the box of each object's middle slice, and propagation to the others; mean DSC:
 
 {volumes}
-
+{others}
 The prompts are drawn evenly over the data sets of a modality, so that small and odd sets weigh as much as large ones.
 The best checkpoint was chosen on these same prompts, so the figures are slightly kind. The split is by the source's own
 groups; in several `*_antillia` sets a group is a slice and not a patient, and neighbouring slices of one volume
@@ -114,15 +115,17 @@ class CardFacts:
 
     Attributes:
         spec: the model's spec.json.
-        validation: what `benchmarks.validate --out` wrote.
+        validation: what `benchmarks.validate --out` wrote of the validation split.
         training: how the weights were made: "text", "runs" (rows with the same keys), "notes" and "commands".
         parameters: number of trained numbers.
+        other_splits: what it wrote of other splits.
     """
 
     spec: Mapping[str, Any]
     validation: Mapping[str, Any]
     training: Mapping[str, Any]
     parameters: int
+    other_splits: tuple[Mapping[str, Any], ...] = ()
 
 
 def write_card(facts: CardFacts, store: PackedStore, data: Path) -> str:
@@ -139,12 +142,24 @@ def write_card(facts: CardFacts, store: PackedStore, data: Path) -> str:
         precision=facts.validation["precision"],
         kinds=kinds_list(facts.validation["slices"]),
         slices=slice_table(facts.validation["slices"]),
-        volumes=volume_table(facts.validation["volumes"]),
+        volumes=volume_table(facts.validation),
+        others="".join(split_part(figures) for figures in facts.other_splits),
         cases=len({(entry.dataset, entry.case) for entry in store.entries}),
         slices_packed=len(store),
         objects=sum(len(entry.objects) for entry in store.entries),
         data=data_table(store, data),
     )
+
+
+def split_part(figures: Mapping[str, Any]) -> str:
+    """Give the figures of a split that is neither trained on nor the validation split."""
+    parts = [f"### Split `{split_of(figures)}`"]
+    if "slices" in figures:
+        parts.append(f"{figures['prompts']} objects, which no training saw; as above:")
+        parts.append(slice_table(figures["slices"]))
+    if "volumes" in figures:
+        parts += ["Whole volumes, as above:", volume_table(figures)]
+    return "\n" + "\n\n".join(parts) + "\n"
 
 
 def runs_table(runs: Sequence[Mapping[str, str]]) -> str:
@@ -212,7 +227,11 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, required=True, help="folder of the exported model")
     parser.add_argument(
-        "--validation", type=Path, required=True, help="JSON of benchmarks.validate with --store and --volumes"
+        "--validation",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="JSON of benchmarks.validate with --store and --volumes; first of the validation split, then of others",
     )
     parser.add_argument("--training", type=Path, required=True, help='JSON with "text", "runs", "notes" and "commands"')
     parser.add_argument("--store", type=Path, required=True, help="packed store that it was trained on")
@@ -222,12 +241,19 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the card and its picture."""
+    """Write the card and its picture; exit status 2 when figures or weights are missing."""
     options = parse_options(argv)
+    return run_command(lambda: make_card(options))
+
+
+def make_card(options: argparse.Namespace) -> None:
+    """Write the card and its picture from the files that the options name."""
+    validation, *others = (read_figures(path) for path in options.validation)
     store = open_store(options.store)
     facts = CardFacts(
         spec=json.loads((options.weights / "spec.json").read_text()),
-        validation=read_figures(options.validation),
+        validation=validation,
+        other_splits=tuple(others),
         training=json.loads(options.training.read_text()),
         parameters=count_parameters(options.weights / "model.pt"),
     )
@@ -236,7 +262,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     cv2.imwrite(str(options.out / "failures.png"), picture)
     (options.out / "MODEL_CARD.md").write_text(write_card(facts, store, options.data))
     print(f"{options.out / 'MODEL_CARD.md'} and failures.png", file=sys.stderr)
-    return 0
 
 
 def count_parameters(checkpoint: Path) -> int:

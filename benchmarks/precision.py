@@ -9,7 +9,7 @@ Differences are given against torch fp32, per prompt, so that a gain on one moda
 from __future__ import annotations
 
 import argparse
-import json
+import logging
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import machine_facts
+from benchmarks.recorded import write_figures
 from evaluation.prompts import (
     BOX_KIND_TITLES,
     BOX_KINDS,
@@ -32,12 +33,15 @@ from evaluation.prompts import (
     validation_prompts,
 )
 from graysam.api import Segmenter
+from graysam.console import run_command
 from graysam.engines.protocol import Engine
 from graysam.errors import EngineError
 from graysam.image.preprocessing import prepare_slice
 from graysam.models.frames import frame_prompts
 from graysam.prompts import Prompt
 from graysam.store import open_store
+
+logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parent.parent
 # The first is what the others are compared with.
@@ -116,6 +120,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, metavar="N")
     parser.add_argument("--per-modality", type=int, default=55, metavar="N", help="prompts of each modality (55)")
     options = parser.parse_args(argv)
+    return run_command(lambda: measure(options))
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Measure, print and write."""
     prompts = validation_prompts(open_store(options.store), per_modality=options.per_modality)
     rows: list[dict[str, Any]] = []
     reference: Scores = {}
@@ -123,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             engine = Segmenter.load(options.weights, name, precision, options.threads).engine
         except EngineError as error:
-            print(f"{name} {precision}: left out, {error}", file=sys.stderr)
+            logger.warning("%s %s: left out, %s", name, precision, error)
             continue
         row, scores = measure_row(engine, prompts)
         reference = reference or scores
@@ -147,9 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "units": "DSC and contour NSD (2 px) in points of 100; milliseconds for one slice, one box",
         "rows": rows,
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    return 0
+    write_figures(options.out, result)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ from evaluation.prompts import (
 )
 from evaluation.tables import markdown_table
 from graysam.api import Segmenter
+from graysam.console import run_command
 from graysam.errors import GraySamError
 from graysam.store import open_store
 from train.config import read_config
@@ -246,7 +247,7 @@ def _read_entry(path: Path) -> Entry:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the race and print its table; exit status 1 when a design could not be trained."""
+    """Run the race and print its table; exit status 2 when a design could not be trained."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder for runs and results")
@@ -256,12 +257,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2, help="threads for the timings (default: 2)")
     parser.add_argument("--per-modality", type=int, default=55, help="validation prompts (default: 55)")
     options = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        entries = run_race(options)
-    except GraySamError as error:
-        logger.error("race: %s", error)
-        return 1
+    return run_command(lambda: race(options))
+
+
+def race(options: argparse.Namespace) -> None:
+    """Run the race, write its files and print its table."""
+    entries = run_race(options)
     prompts = validation_prompts(open_store(options.store), per_modality=options.per_modality)
     baselines = {
         name: {kind: means["mean"] for kind, means in means_by_kind(prompts, answer).items()}
@@ -269,7 +270,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     write_results(options.out, entries, baselines)
     print(race_table(entries, baselines))
-    return 0
 
 
 if __name__ == "__main__":

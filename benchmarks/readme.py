@@ -2,7 +2,8 @@
 
 Both sections "Results" are made from benchmarks/results/*.json and from nothing else, so that no figure can be older
 than its file (tests/benchmarks/test_readme_results.py). The README gets one short table, docs/results.md all of them.
-A file that is not there leaves its part out. docs/results.md tells which command makes which file.
+A file that is not there leaves its part out; validation.json is of the
+validation split, validation-<split>.json of any other. docs/results.md tells which command makes which file.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.recorded import read_figures
+from benchmarks.recorded import BenchmarkError, read_figures, split_of
+from evaluation.prompts import BOX_KINDS
 from evaluation.tables import markdown_table
+from graysam.console import run_command
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -25,12 +28,24 @@ SUMMARY_INTRODUCTION = (
 )
 SUMMARY_HEADER = ["prompts", "number", "GraySAM", "LiteMedSAM", "ellipse in the box"]
 NOT_MEASURED = "not measured"
+MOST_SUMMARY_ROWS = 5
+ROW_TITLES = {
+    "tight": "tight boxes",
+    "both_ways": "each side off by up to 5 px",
+    "outwards": "each side off by 0 to 5 px outwards",
+}
+PRECISION_TITLES = {
+    "tight": "DSC, tight boxes",
+    "both_ways": "DSC, boxes off by up to 5 px",
+    "outwards": "DSC, boxes off outwards by up to 5 px",
+}
+COLUMN_TITLES = {"tight": "tight box", "both_ways": "off by up to 5 px", "outwards": "off outwards by up to 5 px"}
 
 Figures = Mapping[str, Any]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print both sections, or write them into the two files; 1 when a file has no such section."""
+    """Print both sections, or write them into the two files; exit status 2 when a file has no such section."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.readme", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--write", action="store_true", help="replace the sections; otherwise print them")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="folder of the JSON files")
@@ -39,18 +54,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--page", type=Path, default=ROOT / "docs" / "results.md", metavar="FILE", help="gets all tables"
     )
     options = parser.parse_args(argv)
+    return run_command(lambda: fill_in(options))
+
+
+def fill_in(options: argparse.Namespace) -> None:
+    """Print or write both sections.
+
+    Raises:
+        BenchmarkError: a file has no such section; then neither is written.
+    """
     sections = {options.readme: summary_section(options.results), options.page: results_section(options.results)}
     if not options.write:
         print(*sections.values(), sep="\n\n")
-        return 0
+        return
     texts = {path: path.read_text(encoding="utf-8") for path in sections}
     for path, text in texts.items():
         if HEADING not in text:
-            print(f"{path}: no line {HEADING.strip()!r}", file=sys.stderr)
-            return 1
+            raise BenchmarkError(f"{path}: wanted a line {HEADING.strip()!r}, found none; nothing was written.")
     for path, section in sections.items():
         path.write_text(with_section(texts[path], section), encoding="utf-8")
-    return 0
 
 
 def with_section(document: str, section: str) -> str:
@@ -68,8 +90,9 @@ def summary_section(folder: Path) -> str:
         rows.append(_unseen_row(unseen))
     if validation:
         rows += _validation_rows(validation)
+    rows += [_slices_row(each, _kinds(each)[-1]) for each in _other_splits(folder) if "slices" in each]
     if rows:
-        parts.append(markdown_table(SUMMARY_HEADER, rows))
+        parts.append(markdown_table(SUMMARY_HEADER, rows[:MOST_SUMMARY_ROWS]))
     if unseen:
         parts.append(f"First row (`unseen.json`): {unseen['source']}")
     if validation:
@@ -88,25 +111,36 @@ def _unseen_row(figures: Figures) -> list[str]:
 
 
 def _validation_rows(figures: Figures) -> list[list[str]]:
+    """Give the validation split's rows: slices with the tight and the loosest boxes measured, and whole volumes."""
     rows = []
     if "slices" in figures:
-        model = next(iter(figures["slices"]))
-        for kind, title in (("tight", "slices, tight boxes"), ("both_ways", "slices, each side off by up to 5 px")):
-            means = [100 * figures["slices"][name][kind]["mean"][0] for name in (model, "ellipse")]
-            rows.append(
-                [
-                    f"validation {title}",
-                    f"{figures['prompts']} boxes",
-                    f"{means[0]:.1f}",
-                    NOT_MEASURED,
-                    f"{means[1]:.1f}",
-                ]
-            )
+        loosest = _kinds(figures)[-1]
+        for kind in dict.fromkeys(("tight", loosest)):
+            rows.append(_slices_row(figures, kind))
     if "volumes" in figures:
         whole = figures["volumes"]["all volumes"]
         scores = f"{100 * whole['dsc']:.1f}", NOT_MEASURED, f"{100 * whole['ellipsoid_dsc']:.1f}"
         rows.append(["validation volumes, one box for each object", f"{whole['volumes']:.0f} volumes", *scores])
     return rows
+
+
+def _slices_row(figures: Figures, kind: str) -> list[str]:
+    model = next(iter(figures["slices"]))
+    means = [100 * figures["slices"][name][kind]["mean"][0] for name in (model, "ellipse")]
+    title = f"{_split_title(figures)} slices, {ROW_TITLES[kind]}"
+    return [title, f"{figures['prompts']} boxes", f"{means[0]:.1f}", NOT_MEASURED, f"{means[1]:.1f}"]
+
+
+def _kinds(figures: Figures) -> list[str]:
+    """Give the kinds of boxes that slices were measured with; files of earlier days lack the last."""
+    measured = next(iter(figures["slices"].values()))
+    return [kind for kind in BOX_KINDS if kind in measured]
+
+
+def _split_title(figures: Figures) -> str:
+    """Give what a split is called in a table: the validation split in full, others by their own names."""
+    split = split_of(figures)
+    return "validation" if split == "val" else split
 
 
 def _startup_sentence(figures: Figures) -> str:
@@ -125,6 +159,7 @@ def results_section(folder: Path) -> str:
         "score_speed": score_speed_part,
     }
     found = [(describe, _read(folder, name)) for name, describe in makers.items()]
+    found[2:2] = [(validation_part, figures) for figures in _other_splits(folder)]
     return "\n\n".join(describe(figures) for describe, figures in found if figures)
 
 
@@ -140,34 +175,56 @@ def _read(folder: Path, name: str) -> dict[str, Any]:
     return read_figures(path) if path.is_file() else {}
 
 
+def _other_splits(folder: Path) -> list[dict[str, Any]]:
+    """Give the figures of every validation-<split>.json: splits that are neither trained on nor chosen by."""
+    return [read_figures(path) for path in sorted(folder.glob("validation-*.json"))]
+
+
 def validation_part(figures: Figures) -> str:
-    """Give the quality on slices, also of the ways that need no learning, and on whole volumes."""
+    """Give the quality on slices of a split, also of the ways that need no learning, and on whole volumes."""
     parts = []
+    split = split_of(figures)
+    file = "validation.json" if split == "val" else f"validation-{split}.json"
     if "slices" in figures:
+        loosest = "boxes with each side off by 0 to 5 px outwards" if "outwards" in _kinds(figures) else ""
+        boxes = ["tight boxes", "boxes with each side off by up to 5 px", *([loosest] if loosest else [])]
         parts.append(
-            f"**Slices**: DSC / contour NSD (2 px) in %, validation slices at 256 pixels, {figures['prompts']} boxes, "
-            f"{_engine(figures)}; tight boxes, and boxes with each side off by up to 5 px (`validation.json`):"
+            f"**Slices**: DSC / contour NSD (2 px) in %, {_split_title(figures)} slices at 256 pixels, "
+            f"{figures['prompts']} boxes, {_engine(figures)}; {', '.join(boxes[:-1])}, and {boxes[-1]} (`{file}`):"
         )
-        parts.append(_slice_table(figures["slices"]))
+        parts.append(_slice_table(figures["slices"], _kinds(figures)))
     if "volumes" in figures:
         parts.append(
-            "**Whole volumes**: DSC in %, validation split, one box for each object, "
-            f"{_engine(figures)} (`validation.json`):"
+            f"**Whole volumes**: DSC in %, {_split_title(figures)} split, one box for each object, "
+            f"{_engine(figures)} (`{file}`):"
         )
-        rows = [
-            [name, f"{row['volumes']:.0f}", f"{100 * row['dsc']:.1f}", f"{100 * row['ellipsoid_dsc']:.1f}"]
-            for name, row in figures["volumes"].items()
-        ]
-        parts.append(markdown_table(["", "volumes", "GraySAM", "ellipsoid in the box"], rows))
+        parts.append(_volume_table(figures))
     return "\n\n".join(parts)
 
 
-def _slice_table(slices: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]) -> str:
+def _volume_table(figures: Figures) -> str:
+    header = ["", "volumes", "GraySAM", "ellipsoid in the box"]
+    outwards = figures.get("volumes_outwards", {})
+    if outwards:
+        header += ["GraySAM, box off outwards", "ellipsoid in that box"]
+    rows = []
+    for name, row in figures["volumes"].items():
+        cells = [name, f"{row['volumes']:.0f}"]
+        for means in (row, outwards[name]) if outwards else (row,):
+            cells += [f"{100 * means['dsc']:.1f}", f"{100 * means['ellipsoid_dsc']:.1f}"]
+        rows.append(cells)
+    return markdown_table(header, rows)
+
+
+def _slice_table(slices: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]], kinds: Sequence[str]) -> str:
+    """Lay out the model with every kind of box, the guesses with tight ones, and the ellipse with every kind."""
     model, *others = slices
-    columns = [(model, "tight"), (model, "both_ways"), *((name, "tight") for name in others), ("ellipse", "both_ways")]
-    columns = [(name, kind) for name, kind in columns if name in slices]
-    titles = {"tight": "tight box", "both_ways": "off by up to 5 px"}
-    head = ["", *(f"{'GraySAM' if name == model else name}, {titles[kind]}" for name, kind in columns)]
+    columns = [
+        *((model, kind) for kind in kinds),
+        *((name, "tight") for name in others),
+        *(("ellipse", kind) for kind in kinds[1:] if "ellipse" in slices),
+    ]
+    head = ["", *(f"{'GraySAM' if name == model else name}, {COLUMN_TITLES[kind]}" for name, kind in columns)]
     rows = [
         [modality, *("{:.1f} / {:.1f}".format(*_percent(slices[name][kind][modality])) for name, kind in columns)]
         for modality in slices[model]["tight"]
@@ -178,18 +235,18 @@ def _slice_table(slices: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]
 def precision_part(figures: Figures) -> str:
     """Give what quantization costs and gains."""
     rows = []
+    kinds = [kind for kind in BOX_KINDS if kind in figures["rows"][0]]
     for row in figures["rows"]:
         changes = row["against_first_row"]
         rows.append(
             [
                 f"{row['engine']} {row['precision']}",
-                f"{row['tight']['mean']['dsc']:.2f} ({changes['tight']['dsc_change']:+.2f})",
-                f"{row['both_ways']['mean']['dsc']:.2f} ({changes['both_ways']['dsc_change']:+.2f})",
+                *(f"{row[kind]['mean']['dsc']:.2f} ({changes[kind]['dsc_change']:+.2f})" for kind in kinds),
                 f"{row['encode_ms_median']:.1f}",
                 f"{row['decode_ms_median']:.1f}",
             ]
         )
-    head = ["", "DSC, tight boxes", "DSC, boxes off by up to 5 px", "ms, encode a slice", "ms, decode a box"]
+    head = ["", *(PRECISION_TITLES[kind] for kind in kinds), "ms, encode a slice", "ms, decode a box"]
     return (
         f"**Number formats**: mean DSC over the modalities in %, and its difference from the first row; medians of "
         f"milliseconds, {figures['rows'][0]['threads']} thread(s); {figures['prompts']} boxes (`precision.json`; "

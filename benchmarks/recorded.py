@@ -36,6 +36,11 @@ def read_figures(path: Path) -> dict[str, Any]:
     return {key: with_present_names(value) for key, value in values.items()}
 
 
+def split_of(figures: Mapping[str, Any]) -> str:
+    """Give the split of the store that figures of `benchmarks.validate` are of; earlier files are of "val"."""
+    return str(figures.get("split", "val"))
+
+
 def with_present_names(values: object) -> object:
     """Give nested figures with every kind of box under its present name."""
     if isinstance(values, Mapping):

@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.recorded import BenchmarkError
+from graysam.console import run_command
 from graysam.formats.npz import write_labels, write_reference
 from graysam.machine import usable_cores
 
@@ -50,6 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--note", default="", help="what else the machine was doing")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "benchmarks" / "results" / "score_speed.json")
     options = parser.parse_args(argv)
+    return run_command(lambda: measure(options))
+
+
+def measure(options: argparse.Namespace) -> int:
+    """Measure, write and print; 1 where the two scorers disagree."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _write_case(folder)
@@ -126,7 +133,7 @@ def _run(command: list[str]) -> dict[str, float]:
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     if status != 0:
-        raise RuntimeError(f"{' '.join(command)} ended with status {os.waitstatus_to_exitcode(status)}")
+        raise BenchmarkError(f"{' '.join(command)} ended with status {os.waitstatus_to_exitcode(status)}")
     return {
         "seconds": round(seconds, 2),
         "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2),

@@ -10,7 +10,6 @@ machine disturb them less. The compile cache is off: the challenge runs each cas
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -26,7 +25,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import machine_facts
+from benchmarks.recorded import BenchmarkError, write_figures
 from graysam.boxes import Box, VolumeBox
+from graysam.console import run_command
 from graysam.formats.npz import write_case
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -90,13 +91,13 @@ def run_once(row: Row, command: Sequence[str], environment: dict[str, str]) -> N
     row.seconds.append(perf_counter() - start)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
-        raise SystemExit(f"{' '.join(command)}: {errors.decode()}")
+        raise BenchmarkError(f"{' '.join(command)} ended with status {process.returncode}: {errors.decode().strip()}")
     row.cpu_seconds.append(usage.ru_utime + usage.ru_stime)
     row.mebibytes.append(usage.ru_maxrss / 1024)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print and write."""
+    """Read the command line and measure; exit status 2 when a process fails."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.startup", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--weights", type=Path, default=ROOT / "weights" / "graysam", metavar="DIR")
     parser.add_argument("--runs", type=int, default=7, metavar="N", help="runs of each row (7)")
@@ -113,6 +114,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.draw is not None:
         draw_cases(options.draw)
         return 0
+    return run_command(lambda: measure(options))
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Let the rows take turns, write the figures and print them."""
     rows = [Row(kind, *name.split("/")) for kind in options.kinds for name in options.rows]
     environment = {**os.environ, "GRAYSAM_CACHE": ""}
     load_before = os.getloadavg()[0]
@@ -138,15 +144,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "limits": LIMITS,
         "rows": [row.to_dict() for row in rows],
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_figures(options.out, result)
     for row in rows:
         facts = row.to_dict()
         print(
             f"{row.kind} {row.engine} {row.precision}: {facts['seconds_median']} s (min {facts['seconds_min']}), "
             f"CPU {facts['cpu_seconds_median']} s, {facts['peak_mebibytes']} MiB"
         )
-    return 0
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ background; so an empty object is one run, and objects of one slice may overlap.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -275,3 +276,10 @@ def join_files(pieces: Sequence[Path], path: Path) -> None:
 def _chunks(source: IO[bytes], size: int) -> Iterator[bytes]:
     while chunk := source.read(size):
         yield chunk
+
+
+def index_hash(store: Path) -> str:
+    """Give the SHA-256 of a store's index: which slices and objects it holds, and where."""
+    with store.open("rb") as source:
+        size = int.from_bytes(source.read(HEADER_BYTES)[8:], "little")
+        return hashlib.sha256(source.read(size)).hexdigest()

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,16 +27,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from graysam.console import run_command
 from graysam.errors import GraySamError
 from graysam.files import written_whole
 from graysam.image.preprocessing import prepare_slice
 from graysam.models.checkpoint import load_model, own_names
 from graysam.models.network import Network, build_network
 from graysam.models.spec import SPECS
-from graysam.store import open_store
+from graysam.store import index_hash, open_store
 from train.config import RunConfig, read_config
 from train.dataset import SliceMemory
-from train.run_folder import append_row, index_hash, write_atomically, write_provenance
+from train.run_folder import append_row, write_atomically, write_provenance
 from train.sampling import build_sampler, generator_for
 from train.schedule import Progress, learning_rate_share
 
@@ -227,9 +227,13 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Embed with the teacher, then train the student; both go on where they were stopped."""
+    """Embed with the teacher, then train the student; exit status 2 for what a user can mend."""
     options = parse_options(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    return run_command(lambda: run(options), with_time=True)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Embed and train; both go on where they were stopped."""
     if options.threads:
         torch.set_num_threads(options.threads)
     config = read_config(options.config, minutes=options.minutes, steps=options.steps)
@@ -245,7 +249,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     distiller.resume()
     write_provenance(options.out, config, options.store)
     distiller.run(options.session_minutes * 60)
-    return 0
 
 
 if __name__ == "__main__":

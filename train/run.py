@@ -8,10 +8,8 @@ power cut, goes on where its last checkpoint was when the same command is given 
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,9 +17,8 @@ from types import FrameType
 
 import torch
 from torch import distributed
-from tqdm.auto import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
 
+from graysam.console import progress, run_command
 from graysam.store import open_store
 from train.config import read_config
 from train.initial import mean_weights
@@ -37,17 +34,13 @@ def train(trainer: Trainer, session_seconds: float) -> None:
 
     signal.signal(signal.SIGTERM, ask_to_stop)
     signal.signal(signal.SIGINT, ask_to_stop)
-    hidden = not sys.stderr.isatty() or trainer.processes.rank != 0
-    with tqdm(total=100.0, unit="%", disable=hidden, bar_format=BAR) as bar, logging_redirect_tqdm():
+    # A bar on a terminal; elsewhere the trainer's own log lines are enough.
+    with progress(100.0, what="train", unit="%", seconds_between_lines=None, hidden=trainer.processes.rank != 0) as bar:
 
         def show(terms: Terms) -> None:
-            bar.n = 100 * trainer.progress.share
-            bar.set_postfix(step=trainer.progress.step, loss=f"{terms['loss']:.3f}")
+            bar.reach(100 * trainer.progress.share, f"step {trainer.progress.step}, loss {terms['loss']:.3f}")
 
         trainer.run(session_seconds, after_step=show)
-
-
-BAR = "{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
 
 
 def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -76,14 +69,17 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run or go on with a training; exit status 0 when the session ended as planned."""
+    """Run or go on with a training; exit status 0 when the session ended as planned, 2 for what a user can mend."""
     started = time.monotonic()
     options = parse_options(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    if "RANK" in os.environ:
-        distributed.init_process_group("nccl" if options.device == "cuda" else "gloo")
+    return run_command(lambda: run(options, started), with_time=True)
+
+
+def run(options: argparse.Namespace, started: float) -> None:
+    """Read what the options name, and train for one session.
+
+    started: the monotonic clock at the start of the command, for `--deadline`.
+    """
     config = read_config(
         options.config,
         minutes=options.minutes,
@@ -92,18 +88,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         validate_minutes=options.validate_minutes,
         validate_prompts=options.validate_prompts,
     )
-    options.out.mkdir(parents=True, exist_ok=True)
-    initial = mean_weights(options.init) if options.init else None
-    device = torch.device(options.device)
-    trainer = Trainer(config, open_store(options.store), options.out, device, initial=initial)
-    trainer.resume()
-    if trainer.processes.rank == 0:
-        write_provenance(options.out, config, options.store)
-    reading = time.monotonic() - started if options.deadline else 0.0
-    train(trainer, options.session_minutes * 60 - reading)
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
-    return 0
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if "RANK" in os.environ:
+        distributed.init_process_group("nccl" if options.device == "cuda" else "gloo")
+    try:
+        store = open_store(options.store)
+        initial = mean_weights(options.init) if options.init else None
+        options.out.mkdir(parents=True, exist_ok=True)
+        trainer = Trainer(config, store, options.out, torch.device(options.device), initial=initial)
+        trainer.resume()
+        if trainer.processes.rank == 0:
+            write_provenance(options.out, config, options.store)
+        reading = time.monotonic() - started if options.deadline else 0.0
+        train(trainer, options.session_minutes * 60 - reading)
+    finally:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import platform
 import subprocess
@@ -18,7 +17,7 @@ import numpy as np
 import torch
 
 from graysam.files import remove_stale_temporaries, written_whole
-from graysam.store import HEADER_BYTES
+from graysam.store import index_hash
 from train.config import RunConfig
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -110,10 +109,3 @@ def commit_of(repository: Path) -> str:
 def _git(repository: Path, *arguments: str) -> str:
     done = subprocess.run(["git", "-C", str(repository), *arguments], check=True, capture_output=True, text=True)
     return done.stdout.strip()
-
-
-def index_hash(store: Path) -> str:
-    """Give the SHA-256 of a store's index: which slices and objects it holds, and where."""
-    with store.open("rb") as source:
-        size = int.from_bytes(source.read(HEADER_BYTES)[8:], "little")
-        return hashlib.sha256(source.read(size)).hexdigest()

@@ -11,11 +11,10 @@ Elkan and Narayanaswamy 2014).
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from graysam.errors import GraySamError
+from graysam.console import run_command
 from graysam.models.checkpoint import halved, read_checkpoint
 from graysam.models.network import shifted_logits
 from train.config import ConfigError
@@ -46,19 +45,14 @@ def write_soup(weights: Sequence[Path], shares: Sequence[float] | None, out: Pat
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write a soup; exit status 1 when the files do not go together."""
+    """Write a soup; exit status 2 when the files do not go together."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", type=Path, nargs="+", help="files of train.run, the first one a best.pt")
     parser.add_argument("--shares", type=float, nargs="+", help="of the files, in their order; equal by default")
     parser.add_argument("--shift", type=float, default=0.0, help="what is added to the logits; 0 by default")
     parser.add_argument("--out", type=Path, required=True, help="file to write")
     options = parser.parse_args(argv)
-    try:
-        write_soup(options.weights, options.shares, options.out, shift=options.shift)
-    except GraySamError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_command(lambda: write_soup(options.weights, options.shares, options.out, shift=options.shift))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.model_card import PAPER, CardFacts, data_table, draw_failures, runs_table, write_card
+from benchmarks.model_card import PAPER, CardFacts, data_table, draw_failures, runs_table, split_part, write_card
 from benchmarks.recorded import read_figures
 from benchmarks.validate import slice_table, volume_table
 from evaluation.prompts import ValidationPrompt
@@ -71,6 +71,17 @@ def test_the_card_holds_figures_data_and_the_warning(tmp_path):
         assert text in card
 
 
+def test_other_splits_and_outward_boxes_get_their_own_tables(tmp_path):
+    outwards = {"CT": [0.6, 0.3], "mean": [0.6, 0.3]}
+    slices = {name: {**kinds, "outwards": outwards} for name, kinds in SLICES.items()}
+    figures = {"slices": slices, "volumes": VOLUMES, "volumes_outwards": VOLUMES, "prompts": 7, "split": "far"}
+    part = split_part(figures)
+    assert part.startswith("\n### Split `far`")
+    assert "| | graysam, tight | graysam, off both ways | graysam, off outwards | ellipse, tight |" in part
+    assert "| | volumes | DSC, tight | ellipsoid, tight | DSC, off outwards | ellipsoid, off outwards |" in part
+    assert "| CT/drawn | 2 | 0.500 | 0.250 | 0.500 | 0.250 |" in part
+
+
 def test_the_card_beside_the_weights_shows_the_recorded_runs_and_figures():
     root = Path(__file__).resolve().parents[2]
     card = (root / "weights" / "MODEL_CARD.md").read_text()
@@ -78,7 +89,7 @@ def test_the_card_beside_the_weights_shows_the_recorded_runs_and_figures():
     figures = read_figures(root / "benchmarks" / "results" / "validation.json")
     assert runs_table(training["runs"]) in card
     assert slice_table(figures["slices"]) in card
-    assert volume_table(figures["volumes"]) in card
+    assert volume_table(figures) in card
     configs = re.findall(r"--config (\S+)", "\n".join(training["commands"]))
     assert [config for config in configs if not (root / config).is_file()] == []
 

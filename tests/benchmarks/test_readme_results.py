@@ -1,5 +1,7 @@
 import json
 
+import pytest
+
 from benchmarks.readme import (
     HEADING,
     RESULTS,
@@ -10,6 +12,7 @@ from benchmarks.readme import (
     validation_part,
     with_section,
 )
+from benchmarks.recorded import BenchmarkError, read_figures
 
 README = """# A
 
@@ -58,12 +61,41 @@ def test_the_table_of_slices_puts_the_model_first_and_gives_percent() -> None:
     assert lines[4] == "| CT | 50.0 / 25.0 | 40.0 / 20.0 | 50.0 / 25.0 | 40.0 / 20.0 |"
 
 
+def test_boxes_off_outwards_and_another_split_get_their_columns_rows_and_tables(tmp_path) -> None:
+    score = {kind: {"mean": [value, value]} for kind, value in (("tight", 0.9), ("both_ways", 0.8), ("outwards", 0.7))}
+    volumes = {"all volumes": {"volumes": 3, "dsc": 0.6, "ellipsoid_dsc": 0.5}}
+    figures = {"engine": "openvino", "precision": "int8", "prompts": 7, "slices": {"graysam": score, "ellipse": score}}
+    figures |= {"volumes": volumes, "volumes_outwards": {"all volumes": {**volumes["all volumes"], "dsc": 0.55}}}
+    (tmp_path / "validation.json").write_text(json.dumps(figures))
+    (tmp_path / "validation-far.json").write_text(json.dumps({**figures, "split": "far"}))
+    short = summary_section(tmp_path)
+    assert "| validation slices, each side off by 0 to 5 px outwards | 7 boxes | 70.0 |" in short
+    assert "| far slices, each side off by 0 to 5 px outwards | 7 boxes | 70.0 |" in short
+    page = results_section(tmp_path)
+    assert "GraySAM, off outwards by up to 5 px" in page
+    assert "| all volumes | 3 | 60.0 | 50.0 | 55.0 | 50.0 |" in page
+    assert "far split, one box for each object, openvino int8 (`validation-far.json`)" in page
+
+
+def test_files_with_earlier_names_of_the_kinds_of_boxes_are_read_as_todays(tmp_path) -> None:
+    (tmp_path / "old.json").write_text(json.dumps({"rows": [{"jit5": {"dsc": 1}, "against": {"out5": 2}}]}))
+    assert read_figures(tmp_path / "old.json") == {"rows": [{"both_ways": {"dsc": 1}, "against": {"outwards": 2}}]}
+
+
+def test_a_file_of_figures_that_is_missing_or_broken_is_named(tmp_path) -> None:
+    with pytest.raises(BenchmarkError, match=r"none\.json: cannot be read"):
+        read_figures(tmp_path / "none.json")
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(BenchmarkError, match=r"broken\.json: is no JSON"):
+        read_figures(tmp_path / "broken.json")
+
+
 def test_both_documents_are_left_alone_when_one_has_no_such_section(tmp_path) -> None:
     readme, page = tmp_path / "README.md", tmp_path / "results.md"
     readme.write_text(README)
     page.write_text("# A\n")
     assert HEADING not in page.read_text()
-    assert main(["--write", "--readme", str(readme), "--page", str(page), "--results", str(tmp_path)]) == 1
+    assert main(["--write", "--readme", str(readme), "--page", str(page), "--results", str(tmp_path)]) == 2
     assert readme.read_text() == README
     assert page.read_text() == "# A\n"
 

@@ -143,7 +143,7 @@ def test_a_soup_cannot_begin_with_weights_that_do_not_say_what_they_are(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     torch.save({"model": layers(3).state_dict()}, tmp_path / "last.pt")
-    assert main([str(tmp_path / "last.pt"), "--out", str(tmp_path / "mean.pt")]) == 1
+    assert main([str(tmp_path / "last.pt"), "--out", str(tmp_path / "mean.pt")]) == 2
     assert "begin with a best.pt" in capsys.readouterr().err
     assert not (tmp_path / "mean.pt").exists()
 
@@ -171,5 +171,5 @@ def test_a_decoder_without_logits_of_its_own_cannot_be_shifted(
     tiny_spec: ModelSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     torch.save({"model": layers(3).state_dict(), "spec": tiny_spec.to_dict()}, tmp_path / "other.pt")
-    assert main([str(tmp_path / "other.pt"), "--shift", "0.3", "--out", str(tmp_path / "out.pt")]) == 1
+    assert main([str(tmp_path / "other.pt"), "--shift", "0.3", "--out", str(tmp_path / "out.pt")]) == 2
     assert "wanted the weights of a box-frame decoder to shift" in capsys.readouterr().err

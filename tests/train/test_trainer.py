@@ -197,6 +197,16 @@ def test_the_run_folder_says_where_the_run_came_from(tmp_path: Path, tiny_config
     assert json.loads((tmp_path / "run/config.json").read_text())["model"]["name"] == "tiny"
 
 
+def test_what_a_user_can_mend_is_one_line_and_status_2(tmp_path: Path, capsys: pytest.CaptureFixture):
+    options = ["--config", str(tmp_path / "none.toml"), "--store", "s", "--out", str(tmp_path / "run")]
+    assert main(options) == 2
+    error = capsys.readouterr().err.strip()
+    assert "error: " in error
+    assert "none.toml: cannot be read" in error
+    assert len(error.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
 GRADIENTS_OF_ONE_PROCESS = """
 import sys, torch
 from pathlib import Path

@@ -1,18 +1,20 @@
-import json
 from pathlib import Path
 
 import pytest
-import torch
+from drawn_slices import write_store
 
+from benchmarks import smoke
 from benchmarks.race import RaceError, config_path, main, training_command
+from benchmarks.recorded import read_figures
 from benchmarks.smoke import run_chain
+from benchmarks.validate import main as validate
 from benchmarks.validate import slice_table
-from graysam.errors import GraySamError
-from graysam.files import written_whole
-from train.config import RunConfig, read_config
-from train.run_folder import append_row, forget_rows_after, read_rows, write_atomically, write_provenance
+from train.config import read_config
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+
+@pytest.fixture
+def store_path(tmp_path: Path) -> Path:
+    return write_store(tmp_path / "drawn.store")
 
 
 @pytest.mark.slow
@@ -56,39 +58,36 @@ def test_a_table_marks_where_the_model_loses_to_the_ellipse():
     assert lines[2] == "| CT | 80.0/50.0 < | 70.0/40.0 | 90.0/50.0 | 60.0/40.0 |"
 
 
-def test_rows_of_steps_that_were_lost_are_forgotten(tmp_path: Path):
-    path = tmp_path / "log.csv"
-    for step in (1, 2, 3):
-        append_row(path, {"step": step, "loss": step / 10})
-    forget_rows_after(path, 2)
-    append_row(path, {"step": 3, "loss": 0.9})
-    assert read_rows(path) == [{"step": 1, "loss": 0.1}, {"step": 2, "loss": 0.2}, {"step": 3, "loss": 0.9}]
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--store", "none.store"], "none.store"),
+        ([], "found nothing to score"),
+        (["--volumes", ".", "--split", "far"], "split 'far'"),
+    ],
+)
+def test_what_cannot_be_scored_is_one_line_and_status_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, options: list[str], words: str
+):
+    monkeypatch.chdir(tmp_path)
+    assert validate(options) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ")
+    assert words in error
 
 
-def test_a_line_cut_short_by_a_power_cut_is_no_row_and_goes(tmp_path: Path):
-    path = tmp_path / "log.csv"
-    path.write_text("step,loss\n1,0.5\n2,")
-    assert read_rows(path) == [{"step": 1.0, "loss": 0.5}]
-    forget_rows_after(path, 5)
-    assert path.read_text() == "step,loss\n1,0.5\n"
+def test_a_smoke_test_into_a_full_folder_is_one_line_and_status_2(tmp_path: Path, capsys: pytest.CaptureFixture):
+    (tmp_path / "mine.txt").touch()
+    assert smoke.main(["--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
 
 
-def test_a_table_that_is_not_there_has_no_rows(tmp_path: Path):
-    forget_rows_after(tmp_path / "log.csv", 5)
-    assert read_rows(tmp_path / "log.csv") == []
-
-
-def test_a_session_clears_what_a_killed_one_was_just_writing(tmp_path: Path, tiny_config: RunConfig, store_path: Path):
-    with pytest.raises(GraySamError), written_whole(tmp_path / "last.pt") as temporary:
-        pass
-    temporary.write_bytes(b"half")
-    for sessions in (1, 2):
-        write_provenance(tmp_path, tiny_config, store_path)
-        assert len(json.loads((tmp_path / "run.json").read_text())["sessions"]) == sessions
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "run.json"]
-
-
-def test_equal_states_give_equal_files_whatever_their_names(tmp_path: Path):
-    for name in ("last.pt", "best.pt"):
-        write_atomically(tmp_path / name, {"step": 3, "weights": torch.arange(4)})
-    assert (tmp_path / "last.pt").read_bytes() == (tmp_path / "best.pt").read_bytes()
+@pytest.mark.weights
+def test_a_split_of_another_name_is_scored_with_every_kind_of_box(tmp_path: Path, store_path: Path):
+    out = tmp_path / "f.json"
+    options = ["--store", str(store_path), "--split", "train", "--per-modality", "1", "--no-baselines"]
+    assert validate([*options, "--threads", "1", "--out", str(out)]) == 0
+    figures = read_figures(out)
+    assert figures["split"] == "train"
+    for kinds in figures["slices"].values():
+        assert list(kinds) == ["tight", "both_ways", "outwards"]
