@@ -1,8 +1,8 @@
-"""What each engine and number format costs in quality, and what it gains in speed: one run, one table.
+"""Measures what each engine and number format costs in quality and gains in speed; one run, one table.
 
     python -m benchmarks.precision --weights weights/graysam --store data.store
 
-The fixed validation prompts (evaluation/prompts.py) are put to every engine in turn through the predictor's own code.
+The fixed validation prompts (evaluation/prompts) are put to every engine in turn through the predictor's own code.
 Differences are given against torch fp32, per prompt, so that a gain on one modality cannot hide a loss on another.
 """
 

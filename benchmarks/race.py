@@ -1,4 +1,4 @@
-"""Train several designs for the same time on the same prompts, and lay their figures side by side.
+"""Trains several designs for the same time on the same data, and puts their quality and cost into one table.
 
     python -m benchmarks.race --store S --out runs/race --minutes 20 --designs graysam graysam-narrow l0 l0-lean
 

@@ -1,4 +1,4 @@
-"""The whole chain on drawn cases, in a minute or two: pack, train, validate, export, predict.
+"""Runs the whole chain on drawn cases, in a minute or two: pack, train, export, validate, predict.
 
     python -m benchmarks.smoke --minutes 1 --out DIR
 

@@ -1,4 +1,4 @@
-"""Whole cold processes, from their start to the written file: what the challenge times.
+"""Times whole cold processes, from their start to the written file, as the challenge does.
 
     python -m benchmarks.startup --weights weights/graysam
 

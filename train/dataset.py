@@ -1,4 +1,7 @@
-"""Batches: drawn from a packed store held in memory, augmented, and prepared by the predictor's own code.
+"""Makes the batches of a run: slices and objects of the training split, changed at random, as tensors.
+
+Slices come from a packed store held in memory, chosen by `train.sampling` and varied by `train.augment`; they go
+through the predictor's own preparation to `train.trainer`, so that training and prediction see the same.
 
 Slices and objects come from `graysam.store`; canvases, decoder inputs and targets go to `train.trainer` and
 `train.distill`.
@@ -79,7 +82,7 @@ class PreparedPrompts:
 
 
 @dataclass(frozen=True)
-class Walk:
+class Propagated:
     """What propagation knows of an object of a volume: how it was a slice or two before.
 
     Attributes:
@@ -105,14 +108,14 @@ class DrawnImage:
         image: (H, W) or (H, W, 3) uint8.
         masks: (H, W) each.
         others: (H, W) each, further objects of the slice, whose boxes the prompts know.
-        walks: for each object what propagation knows of it, or None for a box of its own.
+        propagated: for each object what propagation knows of it, or None for a box of its own.
         noise: shares and sizes of the noise on their boxes, those of the slice's modality.
         stacked: the image is a gray slice between its neighbours, not one in colour.
     """
 
     image: NDArray[np.uint8]
     masks: tuple[NDArray[np.bool_], ...]
-    walks: tuple[Walk | None, ...]
+    propagated: tuple[Propagated | None, ...]
     noise: DataConfig
     others: tuple[NDArray[np.bool_], ...] = ()
     stacked: bool = False
@@ -181,7 +184,7 @@ class SliceMemory:
             self._tracks[volume] = link_tracks(slices)
         return self._tracks[volume][Place(number, item)]
 
-    def walk(self, number: int, item: int, spec: ModelSpec, rng: np.random.Generator) -> Walk | None:
+    def propagated(self, number: int, item: int, spec: ModelSpec, rng: np.random.Generator) -> Propagated | None:
         """Draw what propagation from its middle slice knows of an object; None on that slice itself, and for images."""
         track = self.track(number, item)
         place, middle = track.index(Place(number, item)), (len(track) - 1) // 2
@@ -190,7 +193,7 @@ class SliceMemory:
             return None
         before, start = track[place - step if place > middle else place + step], track[middle]
         mask, middle_mask = self.masks(before.entry, [before.item])[0], self.masks(start.entry, [start.item])[0]
-        return Walk(self.slice_for(spec, before.entry), mask, middle_mask, place, len(track))
+        return Propagated(self.slice_for(spec, before.entry), mask, middle_mask, place, len(track))
 
 
 class BatchSource:
@@ -223,8 +226,8 @@ class BatchSource:
         if self._config.augment_share and rng.random() < self._config.augment_share:
             drawn = _augmented(drawn, rng, STRONG if self._config.augment == "strong" else FULL)
         scale = self._spec.canvas / max(drawn.image.shape[:2])
-        objects = zip(drawn.masks, drawn.walks, strict=True)
-        prompts = [self._ask(mask, walk, scale, drawn.noise, rng) for mask, walk in objects]
+        objects = zip(drawn.masks, drawn.propagated, strict=True)
+        prompts = [self._ask(mask, known, scale, drawn.noise, rng) for mask, known in objects]
         if self._spec.hints:
             prompts = self._with_hints(drawn, prompts, scale, rng)
         return prepare_prompts(drawn.image, drawn.masks, prompts, self._spec)
@@ -245,21 +248,26 @@ class BatchSource:
         return told
 
     def _ask(
-        self, mask: NDArray[np.bool_], walk: Walk | None, scale: float, noise: DataConfig, rng: np.random.Generator
+        self,
+        mask: NDArray[np.bool_],
+        known: Propagated | None,
+        scale: float,
+        noise: DataConfig,
+        rng: np.random.Generator,
     ) -> Prompt:
         """Draw the box that prompts for an object, and what is known from the slice before."""
-        if walk is None:
+        if known is None:
             return Prompt(_noisy_box(mask, scale, noise, rng))
-        if walk.middle.any() and rng.random() < LOST_SHARE:
-            return Prompt(_noisy_box(walk.middle, scale, noise, rng))
-        found = mistaken_mask(walk.mask, rng)
+        if known.middle.any() and rng.random() < LOST_SHARE:
+            return Prompt(_noisy_box(known.middle, scale, noise, rng))
+        found = mistaken_mask(known.mask, rng)
         box = propagated_box(
-            found, walk.middle, place=walk.place, length=walk.length, canvas_scale=scale, noise=noise, rng=rng
+            found, known.middle, place=known.place, length=known.length, canvas_scale=scale, noise=noise, rng=rng
         )
         if box is None:
             return Prompt(_noisy_box(mask, scale, noise, rng))
-        place = (walk.place - (walk.length - 1) / 2) / (walk.length / 2)
-        return Prompt(box, Neighbour(walk.image, found), place=place)
+        place = (known.place - (known.length - 1) / 2) / (known.length / 2)
+        return Prompt(box, Neighbour(known.image, found), place=place)
 
     def _draw(self, number: int, rng: np.random.Generator) -> DrawnImage:
         config, wanted = self._config, self._config.prompts_per_image
@@ -270,13 +278,13 @@ class BatchSource:
         image, alone = self._memory.slice_for(self._spec, entry), self._memory.image(entry)
         objects = choose_objects(self._memory.object_count(entry), wanted, rng)
         masks = self._memory.masks(entry, objects)
-        walks: list[Walk | None] = [None] * wanted
+        propagated: list[Propagated | None] = [None] * wanted
         for place, mask in enumerate(masks):
             if config.superpixels and rng.random() < config.superpixels:
                 found = superpixel_mask(alone, rng)
                 masks[place] = mask if found is None else found
             elif config.propagation and rng.random() < config.propagation:
-                walks[place] = self._memory.walk(entry, objects[place], self._spec, rng)
+                propagated[place] = self._memory.propagated(entry, objects[place], self._spec, rng)
         tight = config.modality_tight.get(self._memory.entries[entry].modality, config.tight)
         noise = replace(config, tight=tight)
         others: list[NDArray[np.bool_]] = []
@@ -284,7 +292,7 @@ class BatchSource:
             further = chosen_others(self._memory.object_count(entry), objects, rng, most=MOST_OTHERS)
             others = self._memory.masks(entry, further)
         return DrawnImage(
-            image, tuple(masks), tuple(walks), noise, others=tuple(others), stacked=image.ndim > alone.ndim
+            image, tuple(masks), tuple(propagated), noise, others=tuple(others), stacked=image.ndim > alone.ndim
         )
 
 
@@ -305,7 +313,7 @@ def _augmented(drawn: DrawnImage, rng: np.random.Generator, strength: Strength) 
             image=warp.moved(drawn.image),
             masks=tuple(warp_mask(mask, warp) for mask in drawn.masks),
             others=tuple(warp_mask(mask, warp) for mask in drawn.others),
-            walks=tuple(None if walk is None else _warped(walk, warp) for walk in drawn.walks),
+            propagated=tuple(None if known is None else _warped(known, warp) for known in drawn.propagated),
         )
     seed = int(rng.integers(1 << 32))  # all slices of a volume get the same tone
 
@@ -315,13 +323,15 @@ def _augmented(drawn: DrawnImage, rng: np.random.Generator, strength: Strength) 
             return np.stack([change_intensity(each, np.random.default_rng(seed), strength) for each in alone], axis=-1)
         return change_intensity(image, np.random.default_rng(seed), strength)
 
-    walks = tuple(None if walk is None else replace(walk, image=changed(walk.image)) for walk in drawn.walks)
-    return replace(drawn, image=changed(drawn.image), walks=walks)
+    propagated = tuple(
+        None if known is None else replace(known, image=changed(known.image)) for known in drawn.propagated
+    )
+    return replace(drawn, image=changed(drawn.image), propagated=propagated)
 
 
-def _warped(walk: Walk, warp: Warp) -> Walk:
+def _warped(known: Propagated, warp: Warp) -> Propagated:
     return replace(
-        walk, image=warp.moved(walk.image), mask=warp_mask(walk.mask, warp), middle=warp_mask(walk.middle, warp)
+        known, image=warp.moved(known.image), mask=warp_mask(known.mask, warp), middle=warp_mask(known.middle, warp)
     )
 
 

@@ -1,4 +1,7 @@
-"""Weights to start a run from: those of an earlier run, also of a model that was shown less."""
+"""Reads weights to start a run from: those of earlier runs, their mean, or those of a model that was shown less.
+
+They come from the files of `--init`, and go into the fresh network of `train.trainer`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The loss of the paper (cross-entropy, Dice, squared error of the predicted IoU), contours weighed at will.
+"""Compares a decoder's answers with the objects: cross-entropy, Dice, and the squared error of the predicted IoU.
+
+Logits come from the network and targets from the batch; the weighted sum goes back to `train.trainer`. The weights are
+those of [loss] in the config.
 
 Logits come from the network and targets from its frame, both on the decoder's grid; the sum goes to the trainer.
 """

@@ -1,4 +1,6 @@
-"""Train a model: `python -m train.run --config train/configs/graysam.toml --store S --out runs/x`.
+"""Trains a model from a config and a packed store into a run folder, whose best.pt `graysam.export` takes.
+
+    python -m train.run --config train/configs/graysam.toml --store S --out runs/x
 
 With several processes: `torchrun --nproc-per-node 2 -m train.run ...`. On a CPU two processes of one thread each see
 almost twice the images of one process with two threads. A run that was stopped, by its limit, by a signal or by a

@@ -1,4 +1,8 @@
-"""What a run leaves in its folder: whole files, tables that go on after a stop, and where it all came from."""
+"""Owns how files of a run folder are written: whole or not at all, and tables that go on after a stop.
+
+The trainer hands over weights, rows and its config; out come checkpoints, CSV files, and run.json, which says of every
+session from which commit, data and versions it came.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which slice each image of a run is: free of state, so that there is no sampler to save.
+"""Draws which slice of the training split each image of a run is, from the seed and the image's number alone.
 
 The images of a run are numbered: image i of process r in batch n is number (n * processes + r) * images_per_batch + i.
 Everything drawn for an image comes from a generator seeded with (seed, number). So a resumed run draws what an
@@ -34,7 +34,7 @@ class Sampler(Protocol):
 
 
 def build_sampler(entries: Sequence[StoreEntry], config: DataConfig, *, seed: int) -> Sampler:
-    """Give the sampler that a config asks for."""
+    """Give the sampler that a config wants."""
     if config.sampling == "paper":
         return EpochSampler(entries, images_per_stratum=config.epoch_images, seed=seed)
     return BalancedSampler(entries, config.modality_weights, volumes=config.volumes)

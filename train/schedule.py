@@ -1,4 +1,7 @@
-"""How far a run has come, and the learning rate there."""
+"""Says how far a run has come, by steps or minutes, and which share of the peak learning rate holds there.
+
+The trainer asks before every step, and reports the score of every validation, on which a plateau's rate depends.
+"""
 
 from __future__ import annotations
 

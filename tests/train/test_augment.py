@@ -218,7 +218,7 @@ def test_an_empty_mask_cannot_be_mistaken():
     assert not mistaken_mask(np.zeros((8, 8), bool), np.random.default_rng(0)).any()
 
 
-def walked(found: np.ndarray, middle: np.ndarray, seed: int, *, scale: float = 1.0) -> Box | None:
+def propagated(found: np.ndarray, middle: np.ndarray, seed: int, *, scale: float = 1.0) -> Box | None:
     """The box on the first of five slices."""
     rng = np.random.default_rng(seed)
     return propagated_box(found, middle, place=0, length=5, canvas_scale=scale, noise=GIVEN, rng=rng)
@@ -233,7 +233,7 @@ def test_a_walk_asks_for_the_box_that_the_predictor_expects_and_is_a_little_off(
     middle[10:34, 60:90] = True
     expected = expected_box(Box(30, 40, 49, 59), Box.about((74.5, 21.5), width=18, height=14.4))
     np.testing.assert_allclose(expected.as_array(), [30.51, 41.51, 48.49, 57.49], atol=0.01)
-    boxes = [walked(found, middle, seed, scale=scale) for seed in range(400)]
+    boxes = [propagated(found, middle, seed, scale=scale) for seed in range(400)]
     off = np.stack([box.as_array() for box in boxes if box is not None]) - expected.as_array()
     assert len(off) == 400
     np.testing.assert_allclose(off.mean(axis=0), 0, atol=0.25 / scale)
@@ -248,8 +248,8 @@ def test_a_walk_asks_for_the_box_that_the_predictor_expects_and_is_a_little_off(
 
 def test_a_walk_that_knows_nothing_asks_for_no_box():
     mask, nothing = disc(24, 24, 9), np.zeros((48, 48), bool)
-    assert walked(nothing, mask, seed=0) is None
-    assert walked(mask, nothing, seed=0) is None
+    assert propagated(nothing, mask, seed=0) is None
+    assert propagated(mask, nothing, seed=0) is None
 
 
 @settings(max_examples=60, deadline=None)

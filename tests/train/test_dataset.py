@@ -230,13 +230,13 @@ def test_tracks_do_not_leave_their_volume_and_do_not_want_its_slices_in_order(tm
 def test_no_walk_leads_to_the_middle_slice(memory: SliceMemory, volume: list[int]):
     # The middle of slices 0 to 3 is 1, as it is the predictor's.
     assert next(outwards_from_middle(0, 3)) == (1, None)
-    assert all(memory.walk(volume[1], 0, TINY, np.random.default_rng(seed)) is None for seed in range(20))
+    assert all(memory.propagated(volume[1], 0, TINY, np.random.default_rng(seed)) is None for seed in range(20))
 
 
 def test_an_image_s_object_is_a_track_of_its_own_and_no_walk_leads_there(memory: SliceMemory):
     image = next(n for n, each in enumerate(memory.entries) if each.z < 0)
     assert memory.track(image, 1) == (Place(image, 1),)
-    assert memory.walk(image, 1, TINY, np.random.default_rng(0)) is None
+    assert memory.propagated(image, 1, TINY, np.random.default_rng(0)) is None
 
 
 @pytest.mark.parametrize(("z", "before"), [(0, {1}), (2, {1}), (3, {1, 2})])
@@ -245,13 +245,13 @@ def test_a_walk_comes_from_one_or_two_slices_nearer_to_the_middle(
 ):
     reached = []
     for seed in range(100):
-        walk = memory.walk(volume[z], 1, TINY, np.random.default_rng(seed))
-        assert walk is not None
-        assert (walk.place, walk.length) == (z, 4)
+        known = memory.propagated(volume[z], 1, TINY, np.random.default_rng(seed))
+        assert known is not None
+        assert (known.place, known.length) == (z, 4)
         # conftest.drawn_slice: the second disc goes up by a pixel a slice.
-        np.testing.assert_array_equal(walk.middle, disc(33, 31, 10))
-        came = [each for each in before if np.array_equal(walk.mask, disc(33, 32 - each, 10))]
-        np.testing.assert_array_equal(walk.image, memory.image(volume[came[0]]))
+        np.testing.assert_array_equal(known.middle, disc(33, 31, 10))
+        came = [each for each in before if np.array_equal(known.mask, disc(33, 32 - each, 10))]
+        np.testing.assert_array_equal(known.image, memory.image(volume[came[0]]))
         reached += came
     assert len(reached) == 100
     assert set(reached) == before
@@ -292,21 +292,21 @@ def test_without_augmentation_a_walk_s_prompt_holds_the_slices_exactly(
                 lost += 1
                 continue
             known += 1
-            for beside in {0: [1], 2: [1], 3: [1, 2]}[z]:
-                there = Neighbour(memory.image(volume[beside]), memory.masks(volume[beside], [item])[0])
+            for neighbour in {0: [1], 2: [1], 3: [1, 2]}[z]:
+                there = Neighbour(memory.image(volume[neighbour]), memory.masks(volume[neighbour], [item])[0])
                 map_there, brighter_there = view_memory(slices[z], view, there, prompts.inputs["detail"][place])
                 if np.array_equal(brighter_there, brighter):
                     exact += np.array_equal(map_there, found)
                     assert ((map_there > 0) & (found > 0)).any()
                     break
             else:
-                pytest.fail(f"prompt {number}: brightness of no slice beside slice {z}")
+                pytest.fail(f"prompt {number}: brightness of no neighbour of slice {z}")
     assert known > 50
     assert 0 < lost < 0.15 * (known + lost)
     assert 0.05 * known < exact < 0.5 * known
 
 
-def test_with_augmentation_the_slice_beside_is_changed_as_the_slice_itself(tiny_config: RunConfig, tmp_path: Path):
+def test_augmentation_changes_the_neighbouring_slice_as_the_slice_itself(tiny_config: RunConfig, tmp_path: Path):
     # All slices of the volume are the same: then none is brighter anywhere, and the object is found where it is.
     image, masks = drawn_slice(0, colour=False)
     path = tmp_path / "same.store"
