@@ -26,6 +26,7 @@ from data_prep.pack import PackSettings, pack
 from data_prep.paper_store import import_paper_store, make_store, pack_store
 from data_prep.sources import Assumptions, Inventory, Source, find_sources
 from data_prep.split import assign_splits, complete_splits, find_leaks, group_by_pattern, write_index
+from graysam.console import harmless
 from graysam.errors import GraySamError, PrepareError
 from graysam.formats.labels import SoftMasks
 from graysam.machine import usable_cores
@@ -50,9 +51,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status: int = options.run(options)
     except GraySamError as error:
-        print(f"data_prep: {error}", file=sys.stderr)
+        _tell(f"data_prep: {error}")
         return 2
     return status
+
+
+def _tell(line: str) -> None:
+    """Print one line to stderr, whatever a file's name holds."""
+    print(harmless(line), file=sys.stderr)
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -107,7 +113,7 @@ def _chosen(options: argparse.Namespace) -> list[Source]:
     """
     inventory = _inventory(options)
     for problem in inventory.problems:
-        print(problem, file=sys.stderr)
+        _tell(str(problem))
     fatal = [problem for problem in inventory.problems if problem.severity != "note"]
     if fatal and options.strict:
         raise PrepareError(f"{len(fatal)} problems in the sources; --strict makes them fatal.")
@@ -152,7 +158,7 @@ def _run_inspect(options: argparse.Namespace) -> int:
     print("\n".join(inspection.as_lines()))
     worst_first = sorted(inspection.problems, key=lambda problem: ("error", "warning", "note").index(problem.severity))
     for problem in worst_first[:PROBLEMS_SHOWN]:
-        print(f"  {problem}")
+        print(harmless(f"  {problem}"))
     hidden = len(inspection.problems) - PROBLEMS_SHOWN
     if hidden > 0:
         print(f"  ... and {hidden} more; --json FILE lists all")
@@ -218,10 +224,10 @@ def _report_cases(records: Sequence[CaseRecord], out: Path, *, strict: bool) -> 
     empty = [record for record in records if record.error.startswith("no object")]
     failed = [record for record in records if record.error and record not in empty]
     for record in (*empty, *failed):
-        print(f"{record.source}: {record.error}", file=sys.stderr)
+        _tell(f"{record.source}: {record.error}")
     doubtful = [record for record in records if record.details.get("warnings")]
     for record in doubtful:
-        print(f"{record.source}: warning: {'; '.join(record.details['warnings'])}", file=sys.stderr)
+        _tell(f"{record.source}: warning: {'; '.join(record.details['warnings'])}")
     made = Counter("_".join(record.case.split("_")[:2]) for record in records if record.case)
     for kind, count in sorted(made.items()):
         print(f"{count:6d}  {kind}")
@@ -250,9 +256,9 @@ def _placed(sources: Sequence[Source], options: argparse.Namespace) -> list[Sour
 
 def _report_errors(errors: Sequence[str], warnings: Sequence[str] = ()) -> int:
     for error in errors:
-        print(error, file=sys.stderr)
+        _tell(error)
     for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        _tell(f"warning: {warning}")
     return 1 if errors else 0
 
 
@@ -356,7 +362,7 @@ def _run_split(options: argparse.Namespace) -> int:
     inventory = _inventory(options)
     for problem in inventory.problems:
         if problem.kind != "not in index.csv":  # that is what this command is for
-            print(problem, file=sys.stderr)
+            _tell(str(problem))
     sources: Sequence[Source] = inventory.sources
     if options.group_pattern:
         sources = group_by_pattern(sources, options.group_pattern)

@@ -44,6 +44,8 @@ from graysam.noisy_boxes import loosened
 
 logger = logging.getLogger(__name__)
 
+# A file's name may have 255 bytes; dimension, modality, sum and suffix are added.
+LONGEST_IDENTITY = 200
 INPUTS, REFERENCES, MANIFEST = "inputs", "gts", "manifest.jsonl"
 
 # The challenge's own word where it differs from the canonical one (peers' name tables).
@@ -236,6 +238,8 @@ def identity_of(source: Source) -> str:
     """
     name = f"{Path(source.dataset).name}_{source.case}"
     plain = _in_plain_letters(name)
+    if len(plain) > LONGEST_IDENTITY:
+        return f"{plain[:LONGEST_IDENTITY]}_{_sum_of(name)}"
     return plain if name.isascii() else f"{plain}_{_sum_of(source.case)}".strip("_")
 
 

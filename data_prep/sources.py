@@ -20,6 +20,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,11 +42,16 @@ from graysam.formats.readers import (
 INDEX_NAME = "index.csv"
 DATASET_NAME = "dataset.json"
 IMAGE_FOLDERS = ("images", "imgs", "image", "img", "imagestr")
-LABEL_FOLDERS = ("masks", "labels", "mask", "label", "labelstr", "gts", "gt", "annotations", "segmentations")
+LABEL_FOLDERS = (
+    "masks", "labels", "mask", "label", "labelstr", "gts", "gt", "annotations", "annotation", "segmentations",
+    "segmentation", "segs", "seg", "groundtruth", "ground_truth",
+)  # fmt: skip
 # Test images of the Decathlon and nnU-Net come without labels, unless their maker adds a folder for them.
 TEST_FOLDERS = {"imagests": "labelsts", "imagesval": "labelsval"}
 _IMAGE_MARK = re.compile(r"(^|[_-])(image|img|0000)$", re.IGNORECASE)
-_LABEL_MARK = re.compile(r"(^|[_-])(labels?|masks?|seg|segmentation|gt|lesion)$", re.IGNORECASE)
+_LABEL_MARK = re.compile(
+    r"(^|[_-])(labels?|masks?|seg|segmentation|gt|ground[_-]?truth|annotation|lesion)$", re.IGNORECASE
+)
 _CHANNEL = re.compile(r"_(\d{4})$")  # nnU-Net: one file per channel of an image
 _NOT_DATA = re.compile(r"^(readme|licen[cs]e|index\.csv|dataset\.json|thumbs\.db)|^\.|\.(md|part)$", re.IGNORECASE)
 LEVELS_ABOVE = 2  # "<root>/<Modality>/<data set>"
@@ -447,7 +453,8 @@ class _Entry:
 
     def case(self, mark: re.Pattern[str], *, alone: str = "") -> str:
         """Give the case's name: without its mark, or `alone` where the name is nothing but a mark."""
-        return self.prefix + (mark.sub("", self.name) or alone or self.name)
+        # macOS writes an accent as a letter of its own: image and mask may differ in that alone.
+        return unicodedata.normalize("NFC", self.prefix + (mark.sub("", self.name) or alone or self.name))
 
 
 def _first_channels(images: Named, masks: Named, findings: _Findings) -> Named:

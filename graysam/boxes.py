@@ -149,11 +149,12 @@ def clean_boxes(
         `Box`es for an image, `VolumeBox`es for a volume, in the given order; and the notes.
 
     Raises:
-        CaseError: a box with NaN, or wholly outside the image.
+        CaseError: a box with NaN, or wholly outside the image; boxes in shares of the image instead of pixels.
     """
     if len(numbers) == 0:
         return (), ()
     n_axes = numbers.shape[1] // 2
+    _refuse_shares(numbers, n_axes, size_hw)
     last = np.array([size_hw[1], size_hw[0], depth or 1], np.float64)[:n_axes] - 1
     given_low, given_high = numbers[:, :n_axes], numbers[:, n_axes:]
     low, high = np.minimum(given_low, given_high), np.maximum(given_low, given_high)
@@ -179,6 +180,20 @@ def clean_boxes(
         return tuple(flat), notes
     spans = zip(flat, low[:, 2], high[:, 2], strict=True)
     return tuple(VolumeBox(box, int(z_min), int(z_max)) for box, z_min, z_max in spans), notes
+
+
+def _refuse_shares(numbers: NDArray[np.float64], n_axes: int, size_hw: tuple[int, int]) -> None:
+    """Refuse boxes of which every x and y lies within 0..1 and some are fractions: no object is that small.
+
+    Raises:
+        CaseError: with the remedy.
+    """
+    sides = numbers[:, [0, 1, n_axes, n_axes + 1]]
+    if np.all((sides >= 0) & (sides <= 1)) and np.any(sides != np.rint(sides)) and min(size_hw) > 2:
+        raise CaseError(
+            f"box 0 {_in_words(numbers[0])} looks normalised: all x and y lie between 0 and 1; multiply x by the width "
+            f"{size_hw[1]} and y by the height {size_hw[0]} of the image."
+        )
 
 
 def _note(rows: NDArray[np.bool_], numbers: NDArray[np.float64], what: str) -> str:

@@ -69,6 +69,7 @@ class _Frame:
         orientation: (6,) cosines along a row and along a column, None when not stated.
         spacing: (2,) mm between rows and between columns, None when not stated.
         slope, intercept: from stored to real values.
+        slope_is_stated: whether the file has that slope, or it is taken as 1.
     """
 
     path: Path
@@ -79,6 +80,7 @@ class _Frame:
     spacing: NDArray[np.float64] | None
     slope: float
     intercept: float
+    slope_is_stated: bool
 
     @property
     def normal(self) -> NDArray[np.float64]:
@@ -221,6 +223,7 @@ def _frames_of(path: Path, header: Header) -> list[_Frame]:
                 _numbers(spacing if spacing is not None else header.get("ImagerPixelSpacing"), 2),
                 1.0 if slope in (None, "") else float(slope),
                 0.0 if intercept in (None, "") else float(intercept),
+                slope not in (None, ""),
             )
         )
     return frames
@@ -258,7 +261,7 @@ def _volume_of(name: str, headers: Sequence[tuple[Path, Header]]) -> Volume:
     remarks = Remarks()
     modality = _modality_of(name, headers)
     frames = [frame for path, header in headers for frame in _frames_of(path, header)]
-    _check_alike(name, frames)
+    _check_alike(name, frames, remarks)
     frames = _without_copies(frames, remarks)
     if len(frames) > 1:
         frames = _in_order(name, frames, modality, remarks)
@@ -275,7 +278,7 @@ def _volume_of(name: str, headers: Sequence[tuple[Path, Header]]) -> Volume:
     return Volume(
         array,
         grid,
-        straightened(grid) if grid.is_stated else (),
+        (*straightened(grid), *_evened(grid, frames)) if grid.is_stated else (),
         units,
         modality,
         is_picture=len(frames) == 1,
@@ -304,7 +307,7 @@ def _as_suv(array: NDArray[Any], headers: Sequence[Header], remarks: Remarks) ->
     return (array.astype(np.float64) * scale.factor).astype(np.float32), "SUV"
 
 
-def _check_alike(name: str, frames: Sequence[_Frame]) -> None:
+def _check_alike(name: str, frames: Sequence[_Frame], remarks: Remarks) -> None:
     """Refuse slices of another size or orientation than most: localizers, or several scans in one series."""
     sizes = Counter(_size_of(frame) for frame in frames)
     if len(sizes) > 1:
@@ -333,6 +336,10 @@ def _check_alike(name: str, frames: Sequence[_Frame]) -> None:
             f"{name}: {_odd(odd, frames)} with another orientation than the others (a localizer, or several scans in "
             "one series); move them out of the folder."
         )
+    stated = [frame.slope_is_stated for frame in frames]
+    if any(stated) and not all(stated):
+        odd = [frame for frame in frames if not frame.slope_is_stated]
+        remarks.warnings.append(f"{_odd(odd, frames)} without a RescaleSlope, which the others have; taken as 1")
     spacings = [frame.spacing for frame in frames if frame.spacing is not None]
     if (
         spacings
@@ -473,6 +480,15 @@ def _grid_of(name: str, frames: Sequence[_Frame], array: NDArray[Any], remarks: 
     if is_stated:
         affine[:3, 3] = first.position
     return make_grid(size, affine, name, is_stated=is_stated)
+
+
+def _evened(grid: Grid, frames: Sequence[_Frame]) -> tuple[Grid, ...]:
+    """Give the grid of a series with uneven steps as ITK states it: by the mean step instead of the median one."""
+    if len(frames) < 3 or frames[0].position is None or frames[-1].position is None:
+        return ()
+    affine = grid.affine.copy()
+    affine[:3, 2] = (frames[-1].position - frames[0].position) / (len(frames) - 1)
+    return () if np.allclose(affine, grid.affine, atol=1e-3) else (Grid(grid.size, affine),)
 
 
 def _stated_step(frame: _Frame) -> float:

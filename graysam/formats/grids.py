@@ -159,7 +159,11 @@ def lay_on(
         for other in others:
             straight, straight_grid = _turn(labels, grid, other)
             if _gap_voxels(straight_grid, other) <= NEAR_VOXELS:
-                return straight, notes, ("labels lie on the sheared image as another program straightened it",)
+                return (
+                    straight,
+                    notes,
+                    ("labels lie on the image as programs put it that know no shear or uneven steps",),
+                )
         part = _put_in_place(turned, turned_grid, image)
         if part is not None:
             return part, (*notes, "labels cover a part of the image; put at their place"), ()

@@ -47,6 +47,8 @@ def check_labels(labels: NDArray[Any], name: str, *, soft_masks: SoftMasks = "re
         if not np.isfinite(labels).all():
             raise PrepareError(f"{name}: labels must be numbers, got NaN or infinite ones; export it again.")
         whole = np.rint(labels)
+        if soft_masks == "threshold" and _is_soft(labels, whole):
+            return cut_at_half(labels)
         if float(np.abs(labels - whole).max(initial=0)) > ROUNDING:
             raise PrepareError(f"{name}: labels must be whole numbers, got fractions; was the mask resampled smoothly?")
         labels = whole
@@ -73,9 +75,36 @@ def check_labels(labels: NDArray[Any], name: str, *, soft_masks: SoftMasks = "re
     )
 
 
+def _is_soft(labels: NDArray[Any], whole: NDArray[Any]) -> bool:
+    """Tell whether fractions are those of one object's share of each pixel, 0 to 1."""
+    return bool(np.abs(labels - whole).max(initial=0) > ROUNDING and labels.min() >= 0 and labels.max() <= 1 + ROUNDING)
+
+
 def cut_at_half(mask: NDArray[Any]) -> NDArray[np.uint8]:
     """Give 1 where the mask has more than half of its maximum."""
-    return (mask > int(mask.max(initial=0)) / 2).astype(np.uint8)
+    return (mask > float(mask.max(initial=0)) / 2).astype(np.uint8)
+
+
+def doubts_of_labels(stored: NDArray[Any], labels: NDArray[Any]) -> tuple[str, ...]:
+    """Give what looks odd about labels that were accepted, in words.
+
+    Args:
+        stored: as the file has them.
+        labels: what `check_labels` made of them.
+    """
+    told = []
+    top = float(stored.max(initial=0))
+    if int(labels.max(initial=0)) == 1 and top != 1:
+        if np.unique(stored).size > 2:
+            told.append(f"a smoothed mask, cut at half of its maximum {top:g}")
+    elif int(labels.max(initial=0)) == 1 and stored.dtype.kind == "f" and np.abs(stored - labels).max() > ROUNDING:
+        told.append("a smoothed mask, cut at half")
+    numbers = np.unique(labels)
+    if 255 in numbers and 1 < np.count_nonzero(numbers < 255) < 64:
+        told.append("label 255 beside smaller ones: often 'ignore' or a border, not an object")
+    if labels.size and numbers[0] > 0:
+        told.append(f"no pixel is background (0), the lowest label is {numbers[0]}: is the mask inverted?")
+    return tuple(told)
 
 
 def smoothed(labels: NDArray[Any]) -> str:

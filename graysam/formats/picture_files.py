@@ -19,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from graysam.cases import MAX_SIDE, MAX_SLICE_PIXELS
 from graysam.errors import PrepareError
-from graysam.formats.labels import SoftMasks, check_labels, plateaus_between
+from graysam.formats.labels import SoftMasks, check_labels, doubts_of_labels, plateaus_between
 from graysam.formats.record import LOSSY_SUFFIXES, suffix_of
 
 ORIENTATION_TAG = 0x0112
@@ -115,11 +115,7 @@ def read_label_picture(path: Path, *, soft_masks: SoftMasks = "refuse") -> Pictu
         remarks.append("a label map stored as JPEG; values from 128 up were taken as label 1, export it as PNG")
         return Picture(_cut_jpeg(path, mask), tuple(notes), tuple(remarks))
     labels = check_labels(mask, path.name, soft_masks=soft_masks)
-    if labels.max(initial=0) == 1 and mask.max(initial=0) > 1 and np.unique(mask).size > 2:
-        remarks.append(f"a smoothed mask, cut at half of its maximum {int(mask.max())}")
-    if 255 in labels and 0 < np.unique(labels[(labels > 0) & (labels < 255)]).size < 64:
-        remarks.append("label 255 beside smaller ones: often 'ignore' or a border, not an object")
-    return Picture(labels, tuple(notes), tuple(remarks))
+    return Picture(labels, tuple(notes), (*remarks, *doubts_of_labels(mask, labels)))
 
 
 def _palette_numbers(image: Image.Image) -> tuple[NDArray[Any], str]:

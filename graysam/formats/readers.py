@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from graysam.errors import PrepareError
 from graysam.formats.grids import ShapeMismatchError, lay_on
-from graysam.formats.labels import SoftMasks, check_labels
+from graysam.formats.labels import SoftMasks, check_labels, doubts_of_labels
 from graysam.formats.record import (
     DICOM_SUFFIXES,
     IMAGE_SUFFIXES,
@@ -83,11 +83,9 @@ def read_label_volume(
         warnings = ()  # a picture lies nowhere, which is no reason for doubt
     # A sheared grid was told of the image already.
     own = tuple(what for what in label.warnings if what not in image.warnings and "sheared" not in what)
-    return (
-        check_labels(array, path.name, soft_masks=soft_masks),
-        (*label.notes, *notes),
-        (*(f"labels: {what}" for what in own), *warnings),
-    )
+    labels = check_labels(array, path.name, soft_masks=soft_masks)
+    own = (*own, *doubts_of_labels(array, labels))
+    return labels, (*label.notes, *notes), (*(f"labels: {what}" for what in own), *warnings)
 
 
 def _label_picture_for(

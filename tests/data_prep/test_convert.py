@@ -143,3 +143,41 @@ def test_a_small_share_shows_every_kind_and_many_data_sets(make_dataset, square_
     assert select(sources, limit=2, seed=0) == select(sources, limit=2, seed=0)
     assert len(select(sources, datasets="US/*")) == 10
     assert select(sources, split="val") == []
+
+
+def test_a_name_too_long_for_a_file_is_cut_and_stays_its_own(tmp_path, make_dataset, square_case):
+    names = ["n" * 230 + end for end in "ab"]
+    records = run(make_dataset("US/Toy", dict.fromkeys(names, square_case)), tmp_path / "out")
+    assert [record.error for record in records] == ["", ""]
+    assert len({record.case for record in records}) == 2
+
+
+def test_nnunets_label_ignore_becomes_background(tmp_path, make_dataset, square_case):
+    image, mask = square_case
+    mask = mask * 2
+    mask[10:15, 10:15] = 7
+    root = make_dataset("US/Toy", {"a": (image, mask)})
+    facts = {"channel_names": {"0": "US"}, "labels": {"background": 0, "lesion": 2, "ignore": 7}}
+    (root / "US/Toy/dataset.json").write_text(json.dumps(facts))
+    (record,) = run(root, tmp_path / "out")
+    assert record.details["source_values"] == [2]
+    assert "'ignore'" in record.details["notes"][0]
+
+
+def test_a_photograph_and_its_mask_overlap_after_exif(tmp_path):
+    from PIL import Image
+
+    shown = np.full((40, 60), 30, np.uint8)
+    shown[5:15, 10:40] = 220
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    folder = tmp_path / "Dermoscopy" / "Set"
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    Image.fromarray(np.rot90(shown)).save(folder / "images" / "a.jpg", exif=exif, quality=95)
+    Image.fromarray((shown > 120).astype(np.uint8) * 255).save(folder / "masks" / "a.png")
+    (record,) = run(tmp_path, tmp_path / "out")
+    case = read_case(tmp_path / "out" / "inputs" / f"{record.case}.npz")
+    labels = read_labels(tmp_path / "out" / "gts" / f"{record.case}.npz", "gts")
+    assert case.image[labels > 0].min() > 200
+    assert case.image[labels == 0].max() < 60

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from data_prep.cli import main
-from data_prep.pack import PackSettings, pack
+from data_prep.pack import PackSettings, pack, pack_source
 from data_prep.sources import find_sources
 from graysam.store import join_files, open_store, split_file
 
@@ -87,3 +87,21 @@ def test_a_split_name_that_is_neither_train_nor_val_is_packed_as_it_is(tmp_path,
     assert main(["pack", str(root), "--out", str(tmp_path / "all.gstore"), "--workers", "0"]) == 0
     store = open_store(tmp_path / "all.gstore")
     assert {entry.case: entry.split for entry in store.entries} == {"a": "train", "b": "val", "c": "far"}
+
+
+def test_a_photograph_that_is_to_be_turned_is_not_taken_over_byte_for_byte(tmp_path):
+    from PIL import Image
+
+    shown = np.full((40, 60), 30, np.uint8)
+    shown[5:15, 10:40] = 220
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    folder = tmp_path / "US" / "Set"
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    Image.fromarray(np.rot90(shown)).save(folder / "images" / "a.jpg", exif=exif, quality=95)
+    Image.fromarray((shown > 120).astype(np.uint8)).save(folder / "masks" / "a.png")
+    (source,) = find_sources(tmp_path).sources
+    (part,) = pack_source(source, PackSettings("jpeg")).slices
+    stored = cv2.imdecode(np.frombuffer(part["encoded_image"], np.uint8), cv2.IMREAD_UNCHANGED)
+    assert np.abs(stored.astype(int) - shown).max() < 40

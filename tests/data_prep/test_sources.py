@@ -230,3 +230,12 @@ def test_slices_of_one_series_that_lie_loose_are_named_once(tmp_path, write_png)
     inventory = find_sources(tmp_path, Assumptions(labels="classes"))
     assert kinds(inventory) == ["labels without image", "loose series"]
     assert "3 slices" in next(problem.what for problem in inventory.problems if problem.kind == "loose series")
+
+
+def test_an_accent_written_in_two_ways_is_one_name(make_dataset):
+    composed, apart = "Zo\u00eb", "Zoe\u0308"  # as Linux and as macOS write it
+    root = make_dataset("US/Toy", {composed: (IMAGE, IMAGE)})
+    (root / "US/Toy/masks" / f"{composed}.png").rename(root / "US/Toy/masks" / f"{apart}.png")
+    inventory = find_sources(root)
+    assert [source.case for source in inventory.sources] == [composed]
+    assert inventory.problems == ()

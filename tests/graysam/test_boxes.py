@@ -90,3 +90,13 @@ def test_box_objects_and_tables_give_the_same_numbers():
 def test_what_is_no_table_of_that_width_is_an_error(given, reason):
     with pytest.raises(CaseError, match=reason):
         box_numbers(given, columns=4)
+
+
+def test_boxes_in_shares_of_the_image_are_refused_with_the_remedy():
+    rows = [[0.25, 0.1, 0.75, 0.9], [0, 0, 1, 1]]
+    with pytest.raises(CaseError, match=r"looks normalised.*multiply x by the width"):
+        clean(*rows)
+    with pytest.raises(CaseError, match="looks normalised"):
+        clean([0.25, 0.1, 2, 0.75, 0.9, 3], depth=5)
+    assert clean([0, 0, 1, 1])[0] == (Box(0, 0, 1, 1),)  # four pixels in the corner, in whole numbers
+    assert clean([0.25, 0.1, 1.5, 0.9])[0] == (Box(0.25, 0.1, 1.5, 0.9),)

@@ -325,3 +325,22 @@ def test_dicom_that_is_no_image_is_told_what_it_is(tmp_path, modality, cause):
     write_dicom(tmp_path, 1, PIXELS, Modality=modality)
     with pytest.raises(PrepareError, match=cause):
         read_volume(tmp_path)
+
+
+def test_labels_drawn_in_itk_on_an_uneven_series_fit_by_its_mean_step(tmp_path, write_volume):
+    # 21 slices of which 10 are missing in the middle: 30 mm over 20 steps, 1.5 mm in the mean and 1 mm in the median.
+    places = [(0.0, 0.0, float(z)) for z in (*range(10), *range(20, 31))]
+    volume = read_volume(stack(tmp_path / "s", places))
+    assert volume.spacing_mm[0] == 1.0
+    mask = (volume.array > 7).astype(np.uint8)
+    path = write_volume(tmp_path / "l.nii.gz", mask, spacing=(0.5, 0.75, 1.5))
+    labels, _, warnings = read_label_volume(path, volume)
+    np.testing.assert_array_equal(labels, mask)
+    assert len(warnings) == 1
+
+
+def test_a_slice_without_the_slope_that_others_have_is_told(tmp_path):
+    for number in (1, 2, 3):
+        slope = {} if number == 2 else {"RescaleSlope": 0.5, "RescaleIntercept": 0}
+        write_dicom(tmp_path, number, PIXELS, ImagePositionPatient=[0.0, 0, 2.0 * number], **slope)
+    assert "002.dcm) without a RescaleSlope" in read_volume(tmp_path).warnings[0]

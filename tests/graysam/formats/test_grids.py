@@ -96,7 +96,7 @@ def test_labels_on_a_sheared_stack_may_be_straightened_by_another_program(along_
     assert image.is_sheared
     label = grid((8, 8, 4), spacing=(1, 1, 5 if along_line else 3))
     _, _, warnings = lay(np.zeros((4, 8, 8), np.uint8), label, image)
-    assert "straightened" in warnings[0]
+    assert "shear" in warnings[0]
 
 
 @pytest.mark.parametrize(

@@ -190,3 +190,24 @@ def test_a_name_that_is_no_utf8_is_read(tmp_path):
     save(tmp_path / "v.nii", sform=RAS).rename(tmp_path / os.fsdecode(b"caf\xe9.nii"))
     (found,) = tmp_path.iterdir()
     np.testing.assert_array_equal(read_volume(found).array, XYZ.T)
+
+
+def test_shares_of_one_object_are_refused_or_cut_at_half_on_request(tmp_path):
+    image = read_volume(save(tmp_path / "i.nii", np.zeros((4, 1, 1), np.int16), sform=RAS))
+    path = save(tmp_path / "l.nii", np.array([0, 0.3, 0.7, 1], np.float32).reshape(4, 1, 1), sform=RAS)
+    with pytest.raises(PrepareError, match="fractions"):
+        read_label_volume(path, image)
+    labels, _, warnings = read_label_volume(path, image, soft_masks="threshold")
+    assert labels.ravel().tolist() == [0, 0, 1, 1]
+    assert "cut at half" in warnings[0]
+
+
+@pytest.mark.parametrize("peak", [255, 200])
+def test_a_smoothed_volume_of_whole_numbers_is_no_label_map(tmp_path, peak):
+    import cv2
+
+    soft = np.stack([cv2.GaussianBlur(np.pad(np.ones((20, 20)), 20), (0, 0), 3)] * 3) * peak
+    image = read_volume(save(tmp_path / "i.nii", np.zeros((60, 60, 3), np.int16), sform=RAS))
+    path = save(tmp_path / "l.nii", soft.astype(np.uint8).T.copy(), sform=RAS)
+    with pytest.raises(PrepareError, match="smoothed"):
+        read_label_volume(path, image)

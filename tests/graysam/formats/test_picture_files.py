@@ -184,3 +184,8 @@ def test_an_absurd_size_is_refused(tmp_path):
     path.write_bytes(content)
     with pytest.raises(PrepareError, match=r"i\.png"):
         read_image(path)
+
+
+def test_a_mask_without_background_is_told(tmp_path):
+    cv2.imwrite(str(tmp_path / "m.png"), disc() // 255 + 1)
+    assert "inverted" in read_label_picture(tmp_path / "m.png").warnings[0]
