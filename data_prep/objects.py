@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
-from graysam.boxes import Box, VolumeBox, box_around
+from graysam.boxes import Box, VolumeBox, volume_box_around
 from graysam.cases import label_dtype
 from graysam.errors import PrepareError
 
@@ -231,16 +231,10 @@ def image_box(found: ObjectMask) -> Box:
 
 
 def volume_box(found: ObjectMask) -> VolumeBox:
-    """Give the tight box on the middle slice, and the closed range of slices.
-
-    The middle is (z_min + z_max) // 2. Where the object leaves it out (a ring on edge, two pieces), the
-    nearest slice that has the object is taken, the lower one of two.
-    """
+    """Give the tight box on the middle slice, and the closed range of slices; see `graysam.boxes.volume_box_around`."""
     depth, rows, columns = found.window
-    middle = (found.mask.shape[0] - 1) // 2
-    filled = np.flatnonzero(found.mask.any(axis=(1, 2)))
-    nearest = int(filled[np.argmin(np.abs(filled - middle))])
-    box = box_around(found.mask[nearest])
-    assert box is not None
+    own = volume_box_around(found.mask)
+    assert own is not None
+    box = own.box
     shifted = Box(box.x_min + columns.start, box.y_min + rows.start, box.x_max + columns.start, box.y_max + rows.start)
-    return VolumeBox(shifted, int(depth.start), int(depth.stop - 1))
+    return VolumeBox(shifted, own.z_min + int(depth.start), own.z_max + int(depth.start))

@@ -101,6 +101,22 @@ def box_around(mask: NDArray[np.bool_]) -> Box | None:
     return Box(float(columns[0]), float(rows[0]), float(columns[-1]), float(rows[-1]))
 
 
+def volume_box_around(mask: NDArray[np.bool_]) -> VolumeBox | None:
+    """Give the box of a (D, H, W) mask: tight on its middle slice, with all its slices; None for an empty mask.
+
+    The middle is (z_min + z_max) // 2. Where the object leaves it out (a ring on edge, two pieces), the nearest slice
+    that has the object is taken, the lower one of two.
+    """
+    filled = np.flatnonzero(mask.any(axis=(1, 2)))
+    if filled.size == 0:
+        return None
+    first, last = int(filled[0]), int(filled[-1])
+    nearest = int(filled[np.argmin(np.abs(filled - (first + last) // 2))])
+    box = box_around(mask[nearest])
+    assert box is not None
+    return VolumeBox(box, first, last)
+
+
 # --- from numbers to boxes --------------------------------------------------------------------------------------------
 
 

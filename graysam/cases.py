@@ -63,6 +63,8 @@ class ImageCase:
         boxes: in the file's order, inside the image, in original pixels.
         spacing_mm: distance of pixel centres along z, y, x, or None when the file has none that makes sense.
         warnings: what was changed or looked odd, in words.
+        notes: what was decided, in words: the intensity window, say.
+        box_names: a name for each box, () where the file names none.
     """
 
     kind: ClassVar[Kind] = "2D"
@@ -72,6 +74,8 @@ class ImageCase:
     boxes: tuple[Box, ...]
     spacing_mm: tuple[float, float, float] | None = None
     warnings: Notes = ()
+    notes: Notes = ()
+    box_names: Notes = ()
 
     @property
     def label_shape(self) -> tuple[int, ...]:
@@ -92,7 +96,7 @@ class VolumeCase:
         image: (D, H, W); uint8, or float32 where the file's values do not fit. Finite.
         boxes: in the file's order, inside the volume, in original voxels.
         spacing_mm: distance of voxel centres along z, y, x, or None when the file has none that makes sense.
-        name, path, warnings: as in `ImageCase`.
+        name, path, warnings, notes, box_names: as in `ImageCase`.
     """
 
     kind: ClassVar[Kind] = "3D"
@@ -102,6 +106,8 @@ class VolumeCase:
     boxes: tuple[VolumeBox, ...]
     spacing_mm: tuple[float, float, float] | None = None
     warnings: Notes = ()
+    notes: Notes = ()
+    box_names: Notes = ()
 
     @property
     def label_shape(self) -> tuple[int, ...]:

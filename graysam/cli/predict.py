@@ -31,8 +31,11 @@ A case is an .npz file with the arrays
            in pixels counted from 0, maxima belong to the box
 A result has the case's file name and the array
   segs     labels of the image's shape: i + 1 inside the object of box i, 0 elsewhere
-A case is also a picture, say skin.jpg, with a line of x_min,y_min,x_max,y_max for each object in
-skin.boxes.csv beside it; its result is skin.png, whose pixel values are the labels.
+Cases are also NIfTI, MetaImage, NRRD, DICOM series and pictures, with boxes from --boxes,
+--boxes-from, or NAME.boxes.csv next to them: a line of x_min,y_min,x_max,y_max for each object of a
+picture (skin.jpg, skin.boxes.csv), x_min,y_min,z_min,x_max,y_max,z_max for one of a volume. The
+result has the format and the geometry of the image: skin.png, whose pixel values are the labels;
+scan.nii.gz; scan.mha; scan.seg.nrrd; scan.seg.dcm. docs/files.md tells all about it.
 
 A case that fails is named on stderr with its cause, and gets an all-zero map where its shape is
 known; the others still run. A result replaces an older one unless --resume is given.
@@ -71,6 +74,7 @@ def predict(options: argparse.Namespace, start: float) -> int:
         GraySamError: nothing could be run.
     """
     # Imported late, so that --help and wrong options answer at once.
+    from graysam.formats.reading import BoxSource, Reading
     from graysam.runner.parts import choose_part
     from graysam.runner.run import Runner, RunOptions
 
@@ -85,6 +89,11 @@ def predict(options: argparse.Namespace, start: float) -> int:
             resume=options.resume,
             overlap=options.overlap,
             overlay_dir=options.overlay,
+            reading=Reading(
+                BoxSource(options.boxes, options.boxes_from, options.box_margin or 0),
+                options.modality,
+                options.window,
+            ),
         ),
         segmenter_loader(options),
     )
@@ -172,6 +181,7 @@ def parse_options(argv: Sequence[str] | None, *, prog: str, mounted: FolderPairs
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_folder_options(parser, mounted)
+    _add_file_options(parser)
     _add_model_options(parser)
     _add_account_options(parser)
     options = parser.parse_args(argv)
@@ -188,8 +198,8 @@ def _add_folder_options(parser: argparse.ArgumentParser, mounted: FolderPairs) -
         "-i",
         "--input",
         type=Path,
-        metavar="DIR",
-        help=f"folder of cases{default(0)}",
+        metavar="PATH",
+        help=f"folder of cases, or one file{default(0)}",
     )
     folders.add_argument(
         "-o",
@@ -209,6 +219,33 @@ def _add_folder_options(parser: argparse.ArgumentParser, mounted: FolderPairs) -
     )
     folders.add_argument("--num-parts", type=int, metavar="N", help="split the cases into N parts and run only one")
     folders.add_argument("--part-id", type=int, metavar="I", help="which part to run, 0 to N - 1")
+
+
+def _add_file_options(parser: argparse.ArgumentParser) -> None:
+    files = parser.add_argument_group("images that are no .npz")
+    boxes = files.add_mutually_exclusive_group()
+    boxes.add_argument(
+        "--boxes",
+        type=Path,
+        metavar="PATH",
+        help="boxes: a table (.csv, .json), 3D Slicer's .mrk.json, labelme, COCO, or a folder with one for each image",
+    )
+    boxes.add_argument(
+        "--boxes-from", type=Path, metavar="DIR", help="draw boxes round the labels of rough masks in this folder"
+    )
+    files.add_argument(
+        "--box-margin", type=int, metavar="N", help="with --boxes-from: N pixels wider on each side (default: 0)"
+    )
+    files.add_argument(
+        "--modality", metavar="NAME", help="CT, MR, PET, ... where neither the file nor its name tells it"
+    )
+    files.add_argument(
+        "--window",
+        default="",
+        metavar="W",
+        help="intensities that become 0 to 255: soft_tissue, lung, brain, bone, LEVEL/WIDTH, percentiles, suv, range "
+        "or as_is (default: by modality)",
+    )
 
 
 def _add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -278,6 +315,12 @@ def _check_options(parser: argparse.ArgumentParser, options: argparse.Namespace,
         if not mounted:
             parser.error("give -i, the folder of cases, and -o, the folder of results")
         options.input, options.output = choose_mounted(mounted)
+    if options.box_margin is not None and (options.boxes_from is None or options.box_margin < 0):
+        parser.error("--box-margin wants --boxes-from, and a number of pixels from 0 on")
+    if options.modality is not None:
+        from graysam.cases import modality_of
+
+        options.modality = modality_of(options.modality) or parser.error(f"--modality {options.modality}: not known")
     if options.threads is not None and options.threads < 1:
         parser.error(f"--threads {options.threads}: wanted at least 1")
     if options.engine in ("box", "ellipse") and (options.precision != "auto" or options.weights is not None):

@@ -8,11 +8,11 @@ imported inside the functions that need it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,29 @@ from graysam.cases import Case
 from graysam.errors import CaseError
 
 logger = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class GatheringFormat(Protocol):
+    """A format whose cases may be several entries of a folder: it sorts those that it claims into cases."""
+
+    @property
+    def name(self) -> str:
+        """Short name, "DICOM"."""
+
+    @property
+    def cases(self) -> str:
+        """What a case of the format looks like in a folder, for people."""
+
+    def claims(self, path: Path) -> bool:
+        """Tell whether an entry of a folder is a case, or part of one."""
+
+    def gather(self, paths: Sequence[Path]) -> Sequence[tuple[Path, CaseFormat]]:
+        """Give the place of each case, and the format that reads it and writes its result.
+
+        Raises:
+            CaseError: the package that reads such files is missing.
+        """
 
 
 class CaseFormat(Protocol):
@@ -35,7 +58,7 @@ class CaseFormat(Protocol):
         """What a case of the format looks like in a folder, for people: "*.npz"."""
 
     def claims(self, path: Path) -> bool:
-        """Tell by its name, and what lies beside it, whether an entry of a folder is a case; never opens it."""
+        """Tell by its name, what lies next to it, or its first bytes, whether an entry of a folder is a case."""
 
     def case_name(self, path: Path) -> str:
         """Give what the case is called in reports and logs: the file's name without its suffix."""

@@ -126,6 +126,51 @@ def series_in(folder: Path) -> dict[str, list[Path]]:
     return dict(series)
 
 
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """The slices of a stack in the order of the volume that was made of them."""
+
+    slices: tuple[_Frame, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Give (D, H, W)."""
+        header = self.slices[0].header
+        return len(self.slices), int(header.Rows), int(header.Columns)
+
+
+def read_series(name: str, files: Sequence[Path]) -> tuple[Volume, Frames]:
+    """Read the files of one series, wherever they lie, and tell which slice came from which.
+
+    Raises:
+        PrepareError: slices that are no stack, damaged or cut off.
+    """
+    remarks = Remarks()
+    modality, frames = _stack_of(name, [(path, _read_header(path)) for path in files], remarks)
+    return _volume_from(name, modality, frames, remarks), Frames(tuple(frames))
+
+
+def frames_of_series(name: str, files: Sequence[Path]) -> Frames:
+    """Give the slices of one series by their headers alone.
+
+    Raises:
+        PrepareError: slices that are no stack, or damaged headers.
+    """
+    return Frames(tuple(_stack_of(name, [(path, _read_header(path)) for path in files], Remarks())[1]))
+
+
+def sorted_series(files: Sequence[Path]) -> list[tuple[Header, list[Path]]]:
+    """Sort files by series: the first header of each series, and its files; damaged files stand for themselves."""
+    series: dict[str, tuple[Header, list[Path]]] = {}
+    for path in files:
+        try:
+            header = _read_header(path)
+        except PrepareError:  # named when the case is read
+            header = pydicom.Dataset()
+        series.setdefault(_series_of(header) or str(path), (header, []))[1].append(path)
+    return list(series.values())
+
+
 def is_dicom(path: Path) -> bool:
     """Tell whether a file is DICOM with pixels or at least a series, by its content."""
     return _peek(path) is not None
@@ -257,14 +302,23 @@ def _unit_cosines(cosines: NDArray[np.float64] | None) -> NDArray[np.float64] | 
 # --- a stack -----------------------------------------------------------------------------------------------
 
 
-def _volume_of(name: str, headers: Sequence[tuple[Path, Header]]) -> Volume:
-    remarks = Remarks()
+def _stack_of(name: str, headers: Sequence[tuple[Path, Header]], remarks: Remarks) -> tuple[str, list[_Frame]]:
+    """Give modality and slices in their order."""
     modality = _modality_of(name, headers)
     frames = [frame for path, header in headers for frame in _frames_of(path, header)]
     _check_alike(name, frames, remarks)
     frames = _without_copies(frames, remarks)
     if len(frames) > 1:
         frames = _in_order(name, frames, modality, remarks)
+    return modality, frames
+
+
+def _volume_of(name: str, headers: Sequence[tuple[Path, Header]]) -> Volume:
+    remarks = Remarks()
+    return _volume_from(name, *_stack_of(name, headers, remarks), remarks)
+
+
+def _volume_from(name: str, modality: str, frames: list[_Frame], remarks: Remarks) -> Volume:
     slices = _Pixels(remarks).of(frames, modality)
     array = np.stack(slices)
     grid = _grid_of(name, frames, array, remarks)

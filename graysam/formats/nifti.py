@@ -56,6 +56,19 @@ def read_nifti(path: Path) -> Volume:
     return Volume(array, grid, straightened(grid), notes=tuple(remarks.notes), warnings=tuple(remarks.warnings))
 
 
+def read_nifti_header(path: Path) -> Header:
+    """Read the header alone, checked.
+
+    Raises:
+        PrepareError: damaged, or no NIfTI.
+    """
+    try:
+        with _opened(path) as (file, _):
+            return _read_header(file, path.name)[0]
+    except (OSError, EOFError, zlib.error) as error:
+        raise PrepareError(f"{path.name}: damaged, or no NIfTI: {error}; copy or download it again.") from error
+
+
 # --- bytes -------------------------------------------------------------------------------------------------
 
 

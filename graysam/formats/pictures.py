@@ -1,7 +1,8 @@
-"""Pictures (PNG, JPEG, TIFF, BMP) with their boxes in a CSV beside them; the answer is an indexed PNG.
+"""Pictures (PNG, JPEG, TIFF, BMP) with their boxes in a file next to them; the answer is an indexed PNG.
 
-`skin.jpg` is a case where `skin.boxes.csv` lies beside it, and its result is `skin.png`, whose pixel values are the
-labels. Pictures without such a file are no cases. Boxes and labels are those of the picture as a viewer shows it: where
+`skin.jpg` is a case where `skin.boxes.csv` lies next to it (or `skin.boxes.json`, or labelme's `skin.json`), and its
+result is `skin.png`, whose pixel values are the labels. Pictures without such a file are cases only where the user says
+where boxes stand (see box_files.py). Boxes and labels are those of the picture as a viewer shows it: where
 a camera notes in the file's EXIF block how a photograph is to be turned, it is turned. Reading needs the extra [files].
 """
 
@@ -15,25 +16,32 @@ from numpy.typing import NDArray
 
 from graysam.boxes import Notes, clean_boxes
 from graysam.cases import Case, ImageCase, Pixels, check_size, clean_image, narrow_labels
-from graysam.errors import CaseError, PrepareError
+from graysam.errors import CaseError
 from graysam.files import written_whole
-from graysam.formats.base import naming, refusal
-from graysam.formats.box_table import read_box_table
+from graysam.formats.base import naming
 from graysam.formats.png import encode_labels, finished_shape
+from graysam.formats.reading import Reading, windowed
 from graysam.formats.record import IMAGE_SUFFIXES
+from graysam.formats.volumes import readable
 
 BOXES_SUFFIX = ".boxes.csv"
+BESIDE = (BOXES_SUFFIX, ".boxes.json", ".json")
 
 
 class PictureFormat:
     """Pictures as the runner sees them."""
 
     name = "picture"
-    cases = f"a picture ({', '.join(f'*{suffix}' for suffix in IMAGE_SUFFIXES)}) with *{BOXES_SUFFIX} beside it"
+    cases = f"a picture ({', '.join(f'*{suffix}' for suffix in IMAGE_SUFFIXES)})"
+
+    def __init__(self, reading: Reading | None = None) -> None:
+        self.reading = reading or Reading()
 
     def claims(self, path: Path) -> bool:
-        """Tell whether an entry is called like a picture, in any case of letters, and has a file of boxes beside it."""
-        return path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir() and _boxes_of(path).is_file()
+        """Tell whether an entry is called like a picture, in any case of letters, and has boxes."""
+        if path.suffix.lower() not in IMAGE_SUFFIXES or path.is_dir():
+            return False
+        return self.reading.boxes.is_named or any((path.parent / (path.stem + suffix)).is_file() for suffix in BESIDE)
 
     def case_name(self, path: Path) -> str:
         """Give the file's name without its suffix."""
@@ -46,7 +54,7 @@ class PictureFormat:
     def describe(self, path: Path) -> tuple[int, ...] | None:
         """Give (H, W), for which the picture must be read."""
         try:
-            return _read(path)[0].shape[:2]
+            return _read(path, self.reading)[0].shape[:2]
         except CaseError:
             return None
 
@@ -56,15 +64,33 @@ class PictureFormat:
         Raises:
             CaseError: either of them cannot be used.
         """
-        image, image_notes = _read(path)
-        boxes_path = _boxes_of(path)
-        reason = refusal(boxes_path, boxes_path.parent.resolve())
-        if reason is not None:
-            raise CaseError(f"{boxes_path.name}: {reason}")
-        numbers = read_box_table(boxes_path, columns=4)
-        with naming(boxes_path):
+        image, notes, warnings = _read(path, self.reading)
+        numbers, names, told, origin = self._box_numbers(path, image.shape[:2])
+        with naming(origin):
             boxes, box_notes = clean_boxes(numbers, size_hw=image.shape[:2])
-        return ImageCase(path.stem, path, image, boxes, warnings=(*image_notes, *box_notes))
+        return ImageCase(path.stem, path, image, boxes, None, (*warnings, *box_notes), (*notes, told), names)
+
+    def _box_numbers(self, path: Path, size_hw: tuple[int, int]) -> tuple[NDArray[np.float64], Notes, str, Path]:
+        """Give the boxes, their names, where they came from in words, and that file."""
+        from graysam.formats.box_files import boxes_for, boxes_round, mask_for
+        from graysam.formats.drawn_boxes import box_table
+
+        source = self.reading.boxes
+        if source.masks is None:
+            found = boxes_for(path, path.stem, source, columns=4, beside=BESIDE)
+            with naming(found.origin):
+                numbers = box_table(found.boxes, None, is_volume=False)
+            return numbers, found.names, f"{len(numbers)} boxes from {found.origin.name}", found.origin
+        mask_path = mask_for(path, path.stem, source.masks)
+        with readable(mask_path.name):
+            from graysam.formats.readers import read_mask
+
+            mask = read_mask(mask_path)
+        if mask.shape != size_hw:
+            raise CaseError(f"{mask_path.name}: has shape {mask.shape}, the picture {path.name} {size_hw}.")
+        numbers, names = boxes_round(mask, source.margin)
+        told = f"boxes round the labels of {mask_path.name}, margin {source.margin}"
+        return numbers, names, told, mask_path
 
     def write(
         self, result: Path, labels: NDArray[np.integer[Any]], *, source: Path, failure: str | None = None
@@ -89,29 +115,24 @@ class PictureFormat:
         return label_shape is not None and finished_shape(result) == label_shape
 
 
-def _boxes_of(path: Path) -> Path:
-    return path.with_name(f"{path.stem}{BOXES_SUFFIX}")
+def _read(path: Path, reading: Reading) -> tuple[Pixels, Notes, Notes]:
+    """Read (H, W) or (H, W, 3) RGB as it is to be looked at, what was decided, and what looks wrong.
 
-
-def _read(path: Path) -> tuple[Pixels, Notes]:
-    """Read (H, W) or (H, W, 3) RGB as it is to be looked at, and what was decided or changed on the way.
+    Values go through an intensity window only where the user names one, or a modality for more than 8 bits.
 
     Raises:
         CaseError: unreadable, cut off, empty, too large, a TIFF of several pages, or no reader is installed.
     """
-    try:
+    with readable(path.name):
         from graysam.formats.picture_files import read_picture
-    except ImportError as error:
-        raise CaseError(
-            f"{path.name}: reading pictures needs the package {error.name}; install graysam with the extra [files]."
-        ) from error
-    try:
+
         picture = read_picture(path)
-    except PrepareError as error:
-        raise CaseError(str(error)) from error
-    except OSError as error:
-        raise CaseError(f"{path.name}: cannot be read: {error.strerror or error}.") from error
     with naming(path):
         check_size(picture.array.shape, size_hw=picture.array.shape[:2], field="the picture")
-        image, notes = clean_image(picture.array, field="the picture")
-    return image, (*picture.notes, *picture.warnings, *notes)
+        if reading.window or (reading.modality is not None and picture.array.dtype != np.uint8):
+            shown = windowed(
+                picture.array, name=path.name, told=None, units="unknown", is_volume=False, reading=reading
+            )
+            return shown.pixels, shown.notes, (*picture.notes, *picture.warnings, *shown.warnings)
+        image, warnings = clean_image(picture.array, field="the picture")
+    return image, (), (*picture.notes, *picture.warnings, *warnings)

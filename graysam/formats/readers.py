@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from numpy.typing import NDArray
 
 from graysam.errors import PrepareError
+from graysam.formats.extras import install_command
 from graysam.formats.grids import ShapeMismatchError, lay_on
 from graysam.formats.labels import SoftMasks, check_labels, doubts_of_labels
 from graysam.formats.record import (
@@ -167,9 +168,7 @@ def _guarded(path: Path, read: Callable[[Path], Read]) -> Read:
 
 
 def _missing(path: Path, error: ModuleNotFoundError) -> PrepareError:
-    return PrepareError(
-        f"{path.name}: reading it needs the package {error.name}; install graysam with the extra 'prep'."
-    )
+    return PrepareError(f"{path.name}: reading it needs the package {error.name}; run: {install_command()}")
 
 
 def _unreadable(path: Path, error: BaseException) -> PrepareError:

@@ -39,6 +39,8 @@ FOREGROUND_PERCENTILES = (0.5, 99.5)
 SIGNED_SHARE = 0.05
 # Padding goes down to -3024 or so, metal up to 30,000 and more.
 HU_LOWEST, HU_HIGHEST = 10_000, 40_000
+# A volume is taken for CT where at least this share is air or lung, and something is tissue.
+AIR_HU, SOFT_TISSUE_HU, AIR_SHARE = -300, 60, 0.01
 PIXELS_AT_ONCE = 1 << 22  # a large volume in float64 at once would take gigabytes
 
 _BODY_PARTS = (
@@ -142,6 +144,20 @@ def choose_window(
             "percentiles_signed", "percentiles", why=f"{modality or 'gray'} with values below 0: over all voxels"
         )
     return Window("percentiles", "percentiles", why=f"{modality or 'gray'} of unknown scale")
+
+
+def looks_like_hu(image: NDArray[Any]) -> bool:
+    """Tell whether values can hardly be anything but Hounsfield units: air far below 0, tissue and bone above.
+
+    MR, ultrasound and counts have no such values; z-scored images stay within a few units of 0.
+    """
+    if image.dtype.kind == "u":
+        return False
+    low, high = float(image.min()), float(image.max())
+    if not (-HU_LOWEST < low <= AIR_HU and SOFT_TISSUE_HU <= high < HU_HIGHEST):
+        return False
+    share = float(np.count_nonzero(image <= AIR_HU)) / image.size
+    return share >= AIR_SHARE and share < 1 - AIR_SHARE
 
 
 def _is_signed(image: NDArray[Any]) -> bool:

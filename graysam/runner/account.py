@@ -28,6 +28,7 @@ class CaseAccount:
             not in it.
         engine: back end and precision, None when the case did not need one.
         warnings: what was put right or looked odd.
+        notes: what was decided: the intensity window, and where the boxes came from.
         error: what went wrong, for a failed case.
     """
 
@@ -40,6 +41,7 @@ class CaseAccount:
     engine: str | None = None
     precision: str | None = None
     warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     error: str | None = None
 
     def line(self) -> str:
@@ -64,6 +66,7 @@ class CaseAccount:
             "engine": self.engine,
             "precision": self.precision,
             "warnings": list(self.warnings),
+            "notes": list(self.notes),
             "error": self.error,
         }
 

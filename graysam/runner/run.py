@@ -20,7 +20,8 @@ import numpy as np
 from graysam.cases import Case, Labels, label_dtype
 from graysam.errors import CaseError
 from graysam.files import TEMPORARY_SUFFIX, remove_stale_temporaries
-from graysam.formats.registry import FoundCase, list_cases, wanted
+from graysam.formats.reading import Reading
+from graysam.formats.registry import FoundCase, list_cases, make_formats, wanted
 from graysam.runner.account import CaseAccount, RunAccount
 from graysam.runner.parts import Part
 from graysam.runner.timing import PhaseTimer
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from graysam.inference.overlap import Overlap
 
 logger = logging.getLogger(__name__)
+
+_WHERE_BOXES_ARE = (
+    "Give boxes with --boxes or --boxes-from, or put NAME.boxes.csv next to each image (NAME without its suffix)."
+)
 
 
 class EngineFacts(Protocol):
@@ -63,12 +68,13 @@ class RunOptions:
     """What to run and how.
 
     Attributes:
-        input_dir: folder of the cases.
-        output_dir: folder of the results, made if missing; never the same as `input_dir`.
+        input_dir: folder of the cases, or one file that is the only case.
+        output_dir: folder of the results, made if missing; never the folder of the cases.
         part: share of the folder to run.
         resume: leave cases alone whose whole result is there; without it every result is made anew.
         overlap: who wins where objects meet.
         overlay_dir: folder for pictures of the results, made if missing; None draws none.
+        reading: where boxes stand and what values mean, for formats whose files do not say so.
     """
 
     input_dir: Path
@@ -77,6 +83,7 @@ class RunOptions:
     resume: bool = False
     overlap: Overlap = "auto"
     overlay_dir: Path | None = None
+    reading: Reading = field(default_factory=Reading)
 
 
 class Runner:
@@ -95,15 +102,18 @@ class Runner:
         self._options = options
         self._load = load
         self._segmenter: CaseSegmenter | None = None
-        everything = list_cases(options.input_dir)
+        options.reading.check()
+        everything = list_cases(options.input_dir, make_formats(options.reading))
         if not everything:
             raise CaseError(_nothing_to_do(options.input_dir))
         _refuse_clashes(everything)
+        _refuse_shared_boxes(everything, options.reading)
         self.cases = options.part.of(everything)
         self.account = RunAccount(options.part)
-        _prepare_folder(options.output_dir, options.input_dir, [case.result_name for case in self.cases])
+        input_dir = options.input_dir.parent if options.input_dir.is_file() else options.input_dir
+        _prepare_folder(options.output_dir, input_dir, [case.result_name for case in self.cases])
         if options.overlay_dir is not None:
-            _prepare_folder(options.overlay_dir, options.input_dir, [_overlay_name(case) for case in self.cases])
+            _prepare_folder(options.overlay_dir, input_dir, [_overlay_name(case) for case in self.cases])
 
     def run(self, *, on_case: Callable[[CaseAccount], None] = lambda case: None) -> RunAccount:
         """Run all cases of the part, and call `on_case` after each.
@@ -147,6 +157,7 @@ class Runner:
         account.shape, account.kind = case.image.shape, case.kind
         account.boxes = len(case.boxes)
         account.warnings.extend(case.warnings)
+        account.notes.extend(case.notes)
         segmenter = self._loaded() if case.boxes else None  # unguarded: no model, no run
         with self._guarded(found, account):
             with timer.phase("segment"):
@@ -239,6 +250,24 @@ def _refuse_clashes(cases: Sequence[FoundCase]) -> None:
                 raise CaseError(f"{other} and {case.path.name}: both would be answered by {name_of(case)}; rename one.")
 
 
+def _refuse_shared_boxes(cases: Sequence[FoundCase], reading: Reading) -> None:
+    """Refuse a file of boxes that names no image, where several images would take its boxes.
+
+    Raises:
+        CaseError: naming the file.
+    """
+    takers = [case for case in cases if case.format.name != "npz"]
+    if reading.boxes.given is None or len(takers) < 2:
+        return
+    from graysam.formats.box_files import needs_one_image
+
+    if needs_one_image(reading.boxes):
+        raise CaseError(
+            f"{reading.boxes.given.name}: its boxes name no image, and there are {len(takers)}; give one image with "
+            "-i, a folder of one file for each image with --boxes, or a table with the column 'case'."
+        )
+
+
 def _prepare_folder(folder: Path, input_dir: Path, names: Sequence[str]) -> None:
     """Make a folder for results, prove that it can be written to, and clear what a killed run left of `names`.
 
@@ -262,12 +291,14 @@ def _prepare_folder(folder: Path, input_dir: Path, names: Sequence[str]) -> None
 
 def _nothing_to_do(folder: Path) -> str:
     """Say that a folder holds no case, and what it holds instead."""
+    if folder.is_file():
+        return f"{folder.name}: no case, or without boxes. {_WHERE_BOXES_ARE}"
     kinds: dict[str, int] = {}
     for entry in folder.iterdir():
         kind = "sub-folders" if entry.is_dir() else "".join(entry.suffixes[-2:]) or "files without a suffix"
         kinds[kind] = kinds.get(kind, 0) + 1
     found = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())[:5]) or "nothing"
     return (
-        f"folder {folder}: holds no case ({wanted()}); it holds {found}. Sub-folders are not searched. "
-        "Turn images of other formats into cases with data_prep first."
+        f"folder {folder}: holds no case ({wanted()}); it holds {found}. {_WHERE_BOXES_ARE} "
+        "Sub-folders are searched for DICOM only."
     )

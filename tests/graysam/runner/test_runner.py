@@ -186,7 +186,7 @@ def test_a_folder_without_cases_is_an_error_that_says_what_it_holds(tmp_path, co
     for name, data in content.items():
         (tmp_path / name).mkdir() if data is None else (tmp_path / name).write_bytes(data)
     found = r"2 \.nii\.gz, 1 sub-folders" if content else "nothing"
-    wanted = rf"holds no case \(\*\.npz or a picture .* with \*\.boxes\.csv beside it\); it holds {found}"
+    wanted = rf"holds no case \(\*\.npz, or with boxes a picture .*, \*\.nii\.gz .*\); it holds {found}"
     with pytest.raises(CaseError, match=wanted):
         Runner(RunOptions(tmp_path, tmp_path / "out"), CountingSegmenter)
 
