@@ -135,7 +135,7 @@ def test_wrong_usage_ends_with_status_2_and_says_why(arguments, reason, capsys):
     ("arguments", "reason"),
     [
         (["-i", "nowhere", "-o", "out"], "folder nowhere: cannot be listed: No such file or directory"),
-        (["-i", "empty", "-o", "out"], "beside it); it holds nothing"),
+        (["-i", "empty", "-o", "out"], "; it holds nothing. Give boxes with --boxes"),
         (["-i", "in", "-o", "in"], "is the input folder too"),
         (["-i", "in", "-o", "out", "--num-parts", "3"], "but which part? Give --part-id, from 0 to 2"),
         (["-i", "in", "-o", "out", "--num-parts", "3", "--part-id", "3"], "part 3 of 3"),

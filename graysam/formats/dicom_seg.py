@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +16,14 @@ from highdicom.sr.coding import CodedConcept
 from numpy.typing import NDArray
 from pydicom.uid import generate_uid
 
-from graysam import __version__
 from graysam.cases import Labels
 from graysam.errors import CaseError
 from graysam.formats.dicom import Frames
 
 Dataset: TypeAlias = Any  # pydicom.Dataset
+
+# The package is there already, as this module is part of it; an import statement would point up the layers.
+VERSION = str(getattr(sys.modules["graysam"], "__version__", "0"))
 
 _SERIES_NUMBER_ADDED = 1000
 _LONGEST_LABEL = 64
@@ -44,7 +47,7 @@ def write_segmentation(path: Path, labels: Labels, frames: Frames, names: Sequen
         CaseError: what the source lacks, in highdicom's words.
     """
     sources, pixels = _sources(labels, frames)
-    digest = [str(sources[0].get("SeriesInstanceUID", "")), __version__, hashlib.sha256(labels.tobytes()).hexdigest()]
+    digest = [str(sources[0].get("SeriesInstanceUID", "")), VERSION, hashlib.sha256(labels.tobytes()).hexdigest()]
     logging.getLogger("highdicom").setLevel(logging.ERROR)  # it warns of an empty map, which is an answer too
     try:
         with warnings.catch_warnings():
@@ -60,7 +63,7 @@ def write_segmentation(path: Path, labels: Labels, frames: Frames, names: Sequen
                 instance_number=1,
                 manufacturer="GraySAM",
                 manufacturer_model_name="GraySAM",
-                software_versions=__version__,
+                software_versions=VERSION,
                 device_serial_number="0",
                 series_description="GraySAM, boxes to masks",
                 content_description="Not for clinical use",
@@ -109,7 +112,7 @@ def _segment(number: int, name: str) -> highdicom.seg.SegmentDescription:
         algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.SEMIAUTOMATIC,
         algorithm_identification=highdicom.AlgorithmIdentificationSequence(
             name="GraySAM",
-            version=__version__,
+            version=VERSION,
             family=CodedConcept("123109", "DCM", "Artificial Intelligence"),
         ),
     )
