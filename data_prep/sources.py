@@ -83,7 +83,8 @@ class Problem:
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.severity}: {self.where}: {self.what}. {self.remedy}"
+        stop = "" if self.what.endswith(("?", ".")) else "."
+        return f"{self.severity}: {self.where}: {self.what}{stop} {self.remedy}"
 
 
 @dataclass(frozen=True)
@@ -452,9 +453,11 @@ class _Entry:
     path: Path
 
     def case(self, mark: re.Pattern[str], *, alone: str = "") -> str:
-        """Give the case's name: without its mark, or `alone` where the name is nothing but a mark."""
+        """Give the case's name without its mark; where the name is nothing but a mark, the sub-folder's, or `alone`."""
         # macOS writes an accent as a letter of its own: image and mask may differ in that alone.
-        return unicodedata.normalize("NFC", self.prefix + (mark.sub("", self.name) or alone or self.name))
+        bare = mark.sub("", self.name)
+        whole = self.prefix + (bare or alone or self.name) if bare or not self.prefix else self.prefix.rstrip("/")
+        return unicodedata.normalize("NFC", whole)
 
 
 def _first_channels(images: Named, masks: Named, findings: _Findings) -> Named:

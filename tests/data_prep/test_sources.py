@@ -199,6 +199,13 @@ def test_a_folder_per_patient_with_image_and_label_in_it(tmp_path):
     assert [(source.dataset, source.case) for source in sources] == [("CT/p1", "p1"), ("CT/p2", "p2")]
 
 
+def test_a_series_for_each_patient_beside_a_folder_with_its_mask(tmp_path):
+    write_dicom(tmp_path / "CT" / "Set" / "images" / "p1", 1, np.zeros((3, 4)))
+    touch(tmp_path / "CT" / "Set", "images/p2/image.nii.gz", "masks/p1/seg.nii.gz", "masks/p2/mask.nii.gz")
+    sources = find_sources(tmp_path, Assumptions(labels="classes")).sources
+    assert [(source.case, source.group) for source in sources] == [("p1", "p1"), ("p2", "p2")]
+
+
 def test_slicers_segmentations_are_labels_by_their_suffix(tmp_path):
     touch(tmp_path / "CT" / "One", "images/a.nrrd", "masks/a.seg.nrrd")
     touch(tmp_path / "CT" / "Two", "b.nrrd", "b.seg.nrrd")
