@@ -120,7 +120,8 @@ def train_design(config: Path, store: Path, folder: Path, *, minutes: float, pro
     Raises:
         RaceError: the training failed.
     """
-    command = training_command(config, store, folder, minutes=minutes, processes=processes, per_modality=per_modality)
+    paths = [path.resolve() for path in (config, store, folder)]  # the processes run in the repository's root
+    command = training_command(*paths, minutes=minutes, processes=processes, per_modality=per_modality)
     done = subprocess.run(command, cwd=REPOSITORY, env={**os.environ, **CPU_SETTINGS})
     if done.returncode != 0:
         raise RaceError(f"{config.stem}: training ended with status {done.returncode}; the same command goes on.")

@@ -55,7 +55,7 @@ ELSEWHERE = {
 SHORTENED = {
     "train/configs/graysam.toml": "train/configs/smoke.toml",
     "train/configs/graysam-narrow.toml": "train/configs/smoke.toml",
-    "--minutes 90": "--steps 2 --device cpu",
+    "--minutes 90": "--steps 2 --device cpu --validate-prompts 2",
     "--minutes 30": "--steps 2 --device cpu",
     "--minutes 20 --designs graysam graysam-narrow": (
         "--minutes 0.02 --designs smoke --processes 1 --threads 1 --per-modality 2"
