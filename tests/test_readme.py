@@ -49,7 +49,7 @@ ELSEWHERE = {
     "make test": (".ci/run", "make test"),
     "make setup": (".ci/run", "make setup"),
     "pip install .": ("tests/test_install.py", '"install", *options, wheel'),
-    "make train-smoke": ("tests/train/test_chain.py", "run_chain"),
+    "make train-smoke": ("tests/benchmarks/test_chain.py", "run_chain"),
 }
 # What would take hours, and what is run in its place; all else of the command stays.
 SHORTENED = {
