@@ -23,6 +23,7 @@ import graysam
 from benchmarks.smoke import write_sources
 from examples.phantoms import make_phantoms, write_phantoms
 from graysam.formats.npz import read_case
+from train.config import RunConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -288,6 +289,17 @@ def test_the_files_of_ours_that_a_page_names_are_there(page: str) -> None:
     ours = "graysam|evaluation|data_prep|train|benchmarks|examples|tests|docs|requirements|weights"
     named = re.findall(rf"`((?:{ours})/[\w/.-]+)`", TEXTS[page])
     assert [path for path in named if "NAME" not in path and not (ROOT / path).exists()] == []
+
+
+def test_the_keys_of_a_config_that_the_page_on_training_explains_are_there() -> None:
+    rows = re.findall(r"^\| ((?:`[\w.]+`,? ?)+) \|", TEXTS["docs/train.md"].split("| key |")[1], re.MULTILINE)
+    known = RunConfig(steps=1).to_dict()
+    for row in rows:
+        section = ""
+        for key in re.findall(r"`([\w.]+)`", row):
+            *before, name = key.split(".")
+            section = before[0] if before else section
+            assert name in {**(known[section] if section else known), "preset": None}, key
 
 
 def test_the_citation_names_this_version_and_invents_no_address() -> None:
