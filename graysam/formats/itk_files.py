@@ -54,6 +54,7 @@ class _Promise:
         file: where they lie.
         start: from which byte on.
         width: bytes of a number.
+        start_is_known: whether `start` is said; else the voxels are the last bytes.
     """
 
     wanted: int
@@ -61,6 +62,7 @@ class _Promise:
     file: Path
     start: int
     width: int
+    start_is_known: bool = True
 
 
 def read_itk_file(path: Path) -> Volume:
@@ -70,12 +72,22 @@ def read_itk_file(path: Path) -> Volume:
         PrepareError: damaged or cut off, not three-dimensional, or several numbers per voxel.
     """
     _check_name(path)
-    _check_length(path)
+    content_sum = _check_length(path)
     try:
         image: SitkImage = sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise PrepareError(f"{path.name}: cannot be read as a volume: {_last_line(error)}") from error
-    return _volume_from(image, path.name)
+    volume = _volume_from(image, path.name)
+    if content_sum is not None and content_sum not in _sums_of(image):
+        # A damaged header lets SimpleITK hand out whatever lay in memory, without an error.
+        raise PrepareError(f"{path.name}: damaged: what was decoded is not what the file holds; copy it again.")
+    return volume
+
+
+def _sums_of(image: SitkImage) -> tuple[int, int]:
+    """Give the checksum of the voxels in either byte order."""
+    array: NDArray[Any] = np.ascontiguousarray(sitk.GetArrayViewFromImage(image))
+    return zlib.crc32(array.data), zlib.crc32(array.byteswap().data)
 
 
 def _check_name(path: Path) -> None:
@@ -122,8 +134,8 @@ def _last_line(error: BaseException) -> str:
 # --- is all there? -----------------------------------------------------------------------------------------
 
 
-def _check_length(path: Path) -> None:
-    """Compare what the header promises with what is there.
+def _check_length(path: Path) -> int | None:
+    """Compare what the header promises with what is there; give the voxels' checksum, None where only ITK can tell.
 
     Raises:
         PrepareError: less, or a header that makes no sense.
@@ -135,37 +147,53 @@ def _check_length(path: Path) -> None:
     except (ValueError, KeyError, IndexError) as error:
         raise PrepareError(f"{path.name}: damaged header: {error}; copy or export it again.") from error
     if promise is None:
-        return
+        return None
     if not 0 < promise.wanted <= LARGEST_VOLUME_BYTES:
         raise PrepareError(f"{path.name}: the header wants {promise.wanted:,} bytes of voxels; it is damaged.")
     if not promise.file.is_file():
         raise PrepareError(f"{path.name}: its voxels should lie in {promise.file.name}, which is missing.")
-    found = _bytes_there(promise)
-    if found < promise.wanted:
+    found, content_sum = _bytes_there(promise)
+    is_packed = promise.packing in ("zlib", "bzip2")
+    if found < promise.wanted or (is_packed and found > promise.wanted):
         raise PrepareError(
             f"{path.name}: cut off or damaged: the header wants {promise.wanted:,} bytes of voxels, and there are "
             f"{found:,}; copy or download it again."
         )
+    return content_sum
 
 
-def _bytes_there(promise: _Promise) -> int:
-    """Give how many bytes of voxels there are, counted up to what is wanted; 0 where packed data end badly."""
-    if promise.packing == "raw":
-        return promise.file.stat().st_size - promise.start
+def _bytes_there(promise: _Promise) -> tuple[int, int | None]:
+    """Give how many bytes of voxels there are, 0 where packed data end badly, and the checksum of the wanted ones."""
     if promise.packing == "":
-        return promise.wanted
+        return promise.wanted, None
     if promise.packing == "text":
-        return len(promise.file.read_bytes()[promise.start :].split()) * promise.width
+        return len(promise.file.read_bytes()[promise.start :].split()) * promise.width, None
+    if promise.packing == "raw":
+        there = promise.file.stat().st_size - promise.start
+        # With a start that only ITK knows (the voxels are the file's last bytes) there is nothing to compare.
+        return there, _sum_of_raw(promise) if there >= promise.wanted and promise.start_is_known else None
     unpacker: Any = bz2.BZ2Decompressor() if promise.packing == "bzip2" else zlib.decompressobj(47)
-    found = 0
+    found, content_sum = 0, 0
     try:
         for part in _chunks(promise.file, promise.start):
-            found += len(unpacker.decompress(part))
+            unpacked = unpacker.decompress(part)
+            found += len(unpacked)
+            content_sum = zlib.crc32(unpacked, content_sum)
             if unpacker.eof:
-                return found
+                return found, content_sum
     except (zlib.error, OSError, EOFError):
-        return 0
-    return 0  # the end mark is missing
+        return 0, None
+    return 0, None  # the end mark is missing
+
+
+def _sum_of_raw(promise: _Promise) -> int:
+    content_sum, missing = 0, promise.wanted
+    for part in _chunks(promise.file, promise.start):
+        content_sum = zlib.crc32(part[:missing], content_sum)
+        missing -= len(part)
+        if missing <= 0:
+            break
+    return content_sum
 
 
 def _chunks(path: Path, start: int) -> Iterator[bytes]:
@@ -201,8 +229,14 @@ def _promise_of_meta(path: Path, begun: bytes) -> _Promise | None:
     file = path if local else path.parent / where
     start = place if local else 0
     header_size = int(facts.get("HeaderSize", "0"))
+    if is_packed and local and int(facts.get("CompressedDataSize", "-1")) not in (-1, path.stat().st_size - place):
+        raise ValueError(
+            f"CompressedDataSize {facts['CompressedDataSize']}, but {path.stat().st_size - place} bytes follow"
+        )
     if header_size < 0 or is_text:  # voxels are the file's last bytes, or words
-        return _Promise(wanted, "text" if is_text else "raw", file, start if is_text else 0, width)
+        return _Promise(
+            wanted, "text" if is_text else "raw", file, start if is_text else 0, width, start_is_known=is_text
+        )
     return _Promise(wanted, "zlib" if is_packed else "raw", file, start + header_size, width)
 
 
@@ -238,7 +272,7 @@ def _promise_of_nrrd(path: Path, begun: bytes) -> _Promise | None:
         return None
     file, start = (path, place) if where is None else (path.parent / where, 0)
     if skips[0] < 0:
-        return _Promise(wanted, packing, file, 0, width)
+        return _Promise(wanted, packing, file, 0, width, start_is_known=False)
     return _Promise(wanted, packing, file, start + skips[0], width)
 
 

@@ -199,8 +199,10 @@ def _open(path: Path) -> _Opened:
             image.load()
     except PrepareError:
         raise
-    except UnidentifiedImageError:
-        return _Opened(content, None, UPRIGHT)
+    except UnidentifiedImageError as error:
+        if suffix_of(path) in (".tif", ".tiff"):  # kinds of TIFF that only OpenCV knows
+            return _Opened(content, None, UPRIGHT)
+        raise PrepareError(f"{path.name}: no readable image; copy the file again or save it anew as PNG.") from error
     except Exception as error:  # Pillow raises whatever a damaged file leads to
         if suffix_of(path) in (".tif", ".tiff") and "truncated" not in str(error):
             return _Opened(content, None, UPRIGHT)  # kinds of TIFF that only OpenCV knows

@@ -103,6 +103,10 @@ def itk(path):
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(VOXELS), str(path))
 
 
+def packed(path):
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(VOXELS), str(path), True)
+
+
 def dicom(path):
     tags = {"RescaleSlope": 2, "RescaleIntercept": -5, "Modality": "OT"}
     write_dicom(path.parent, 1, VOXELS[0].view(np.uint16), **tags)
@@ -119,6 +123,8 @@ KINDS = {
     "v.nii.gz": (nifti, read_volume, 40, None),
     "v.nrrd": (itk, read_volume, 250, by_nrrd_header),
     "v.mha": (itk, read_volume, 300, ...),
+    "p.nrrd": (packed, read_volume, 250, None),
+    "p.mha": (packed, read_volume, 300, None),
     "v.dcm": (dicom, read_volume, 700, by_dicom_header),
     "v.png": (picture, read_image, 60, None),
     "v.jpg": (picture, read_image, 330, by_pillow),

@@ -61,6 +61,27 @@ def test_a_header_that_is_nonsense_is_refused_by_name(tmp_path, suffix, old, new
         read_volume(path)
 
 
+def test_a_damaged_header_never_lets_simpleitk_hand_out_what_lay_in_memory(tmp_path):
+    """Without the length of the packed data SimpleITK fails to unpack them, says so on stderr, and gives an image."""
+    path = save(tmp_path / "v.mha", packed=True)
+    content = path.read_bytes()
+    assert b"CompressedDataSize" in content
+    path.write_bytes(content.replace(b"CompressedDataSize", b"CompressedDataSIZE"))
+    with pytest.raises(PrepareError, match=r"v\.mha"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("big_endian", [False, True])
+def test_both_byte_orders_are_read(tmp_path, big_endian):
+    path = save(tmp_path / "v.mha")
+    head, voxels = path.read_bytes().split(b"LOCAL\n")
+    if big_endian:
+        head = head.replace(b"BinaryDataByteOrderMSB = False", b"BinaryDataByteOrderMSB = True")
+        voxels = VOXELS.astype(">i2").tobytes()
+    path.write_bytes(head + b"LOCAL\n" + voxels)
+    np.testing.assert_array_equal(read_volume(path).array, VOXELS)
+
+
 def test_a_name_that_is_no_utf8_is_refused_and_does_not_end_the_process(tmp_path):
     save(tmp_path / "v.mha").rename(tmp_path / os.fsdecode(b"caf\xe9.mha"))
     (found,) = tmp_path.iterdir()
