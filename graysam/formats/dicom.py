@@ -55,6 +55,9 @@ _NOT_IMAGES = {
     "REG": "a registration, no image",
 }
 _PHYSICAL = ("CT", "PT")
+# Who decodes where there is a choice: gdcm, which alone knows JPEG lossless and JPEG-LS, ends the process over some
+# damaged files (data_prep then loses that one file).
+_SAFE_DECODERS: dict[str, str] = {pydicom.uid.JPEGBaseline8Bit: "pillow", pydicom.uid.RLELossless: "pydicom"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -612,7 +615,8 @@ def _decode(path: Path) -> tuple[Header, NDArray[Any]]:
             stored = np.asarray(pydicom_pixels.apply_color_lut(pydicom_pixels.pixel_array(dataset, raw=True), dataset))
             stored = (stored >> 8).astype(np.uint8) if stored.dtype == np.uint16 else stored
         else:
-            stored = pydicom_pixels.pixel_array(dataset)
+            syntax = str(getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", ""))
+            stored = pydicom_pixels.pixel_array(dataset, decoding_plugin=_SAFE_DECODERS.get(syntax, ""))
     except PrepareError:
         raise
     except Exception as error:  # pydicom and its decoders raise whatever a damaged file leads to
