@@ -64,6 +64,8 @@ class DataConfig:
         corrections: share of the prompts that hold clicks, most of them with the wrong answer that they correct.
         synthetic: share of the images that are drawn shapes instead of slices.
         superpixels: share of the prompts whose object is a superpixel of the slice instead of a labelled one.
+        pseudo: share of the prompts whose object is a pseudo-object of the slice, one that a teacher found, as far as
+            the slice has any; wants `train.run --pseudo`.
         workers: background processes that make batches; 0 makes them where they are used. The batches are the same.
     """
 
@@ -88,6 +90,7 @@ class DataConfig:
     corrections: Share = 0.2
     synthetic: Share = 0.0
     superpixels: Share = 0.0
+    pseudo: Share = 0.0
     workers: Annotated[int, Meta(ge=0)] = 0
 
 

@@ -10,7 +10,7 @@ Slices and objects come from `graysam.store`; canvases, decoder inputs and targe
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -32,6 +32,7 @@ from train.augment.corrections import chosen_others, drawn_correction
 from train.augment.image import FULL, STRONG, Strength, Warp, change_intensity, draw_warp, warp_mask
 from train.augment.memory import mistaken_mask, propagated_box
 from train.config import DataConfig
+from train.pseudo.shards import SliceName, name_of
 from train.sampling import build_sampler, choose_objects, generator_for
 from train.synthetic import superpixel_mask, synthetic_slice
 from train.tracks import Place, Track, link_tracks
@@ -127,12 +128,26 @@ class SliceMemory:
     Background loaders share this memory with the process that filled it.
     """
 
-    def __init__(self, store: PackedStore, split: str) -> None:
+    def __init__(
+        self,
+        store: PackedStore,
+        split: str,
+        *,
+        pseudo: Mapping[SliceName, Sequence[NDArray[np.uint32]]] | None = None,
+    ) -> None:
+        """Read a split.
+
+        Args:
+            store: the packed store.
+            split: the split.
+            pseudo: run lengths of the pseudo-objects of some slices; those of other splits' slices are not taken.
+        """
         self.entries: list[StoreEntry] = [entry for entry in store.entries if entry.split == split]
         # OpenCV decodes without holding the interpreter, so threads use all cores.
         with ThreadPoolExecutor(usable_cores()) as pool:
             self._images = list(pool.map(store.image, self.entries))
         self._runs = [store.object_runs(entry) for entry in self.entries]
+        self._pseudo_runs = [(pseudo or {}).get(name_of(entry), ()) for entry in self.entries]
         self._slices_of: dict[tuple[str, str], list[int]] = defaultdict(list)
         for number, entry in sorted(enumerate(self.entries), key=lambda each: each[1].z):
             if entry.z >= 0:
@@ -169,6 +184,11 @@ class SliceMemory:
         """Give the (H, W) masks of some objects of a slice."""
         size_hw = self.entries[number].size_hw
         return [decode_runs(self._runs[number][each], size_hw) for each in objects]
+
+    def pseudo_mask(self, number: int, rng: np.random.Generator) -> NDArray[np.bool_] | None:
+        """Give the (H, W) mask of a random pseudo-object of a slice, None where it has none."""
+        runs = self._pseudo_runs[number]
+        return decode_runs(runs[int(rng.integers(len(runs)))], self.entries[number].size_hw) if runs else None
 
     def track(self, number: int, item: int) -> Track:
         """Follow an object through its volume; an object of an image is a track of one place."""
@@ -282,6 +302,9 @@ class BatchSource:
         for place, mask in enumerate(masks):
             if config.superpixels and rng.random() < config.superpixels:
                 found = superpixel_mask(alone, rng)
+                masks[place] = mask if found is None else found
+            elif config.pseudo and rng.random() < config.pseudo:
+                found = self._memory.pseudo_mask(entry, rng)
                 masks[place] = mask if found is None else found
             elif config.propagation and rng.random() < config.propagation:
                 propagated[place] = self._memory.propagated(entry, objects[place], self._spec, rng)

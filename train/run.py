@@ -62,6 +62,9 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--init", type=Path, nargs="+", metavar="FILE", help="weights to start a fresh run from; of several, their mean"
     )
+    parser.add_argument(
+        "--pseudo", type=Path, help="folder of train.pseudo, for the share that the config's [data] says"
+    )
     parser.add_argument("--validate-minutes", type=float, help="pause between validations")
     parser.add_argument("--validate-prompts", type=int, help="prompts of each modality in a whole validation")
     parser.add_argument("--seed", type=int)
@@ -98,7 +101,8 @@ def run(options: argparse.Namespace, started: float) -> None:
         store = open_store(options.store)
         initial = mean_weights(options.init) if options.init else None
         options.out.mkdir(parents=True, exist_ok=True)
-        trainer = Trainer(config, store, options.out, torch.device(options.device), initial=initial)
+        device = torch.device(options.device)
+        trainer = Trainer(config, store, options.out, device, initial=initial, pseudo=options.pseudo)
         trainer.resume()
         if trainer.processes.rank == 0:
             write_provenance(options.out, config, options.store)

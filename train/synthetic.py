@@ -78,29 +78,47 @@ def _wobbly_disc(rng: np.random.Generator) -> NDArray[np.bool_]:
 def superpixel_mask(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.bool_] | None:
     """Give the mask of a random superpixel of a slice, or None where the one that was drawn is too small.
 
-    A watershed (Meyer 1992) grows regions from markers on a jittered lattice over the smoothed slice.
-
     Args:
         image: (H, W) or (H, W, 3) uint8.
         rng: source of the draws.
     """
     height, width = image.shape[:2]
-    size_wh = PictureFit.for_image((height, width), SIDE_PX).size_wh
-    small = cv2.GaussianBlur(cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA), (0, 0), 1.0)
-    colour = small if small.ndim == 3 else cv2.cvtColor(small, cv2.COLOR_GRAY2RGB)
-    spacing = float(rng.uniform(*MARKER_SPACING_PX))
-    markers = np.zeros((size_wh[1], size_wh[0]), np.int32)
-    rows, columns = np.mgrid[spacing / 2 : size_wh[1] : spacing, spacing / 2 : size_wh[0] : spacing]
-    jitter = rng.uniform(-spacing / 3, spacing / 3, (2, rows.size))
-    places_y = np.clip(rows.ravel() + jitter[0], 0, size_wh[1] - 1).astype(int)
-    places_x = np.clip(columns.ravel() + jitter[1], 0, size_wh[0] - 1).astype(int)
-    markers[places_y, places_x] = np.arange(1, places_y.size + 1)
-    if places_y.size < 2:
+    regions, count = superpixel_regions(image, float(rng.uniform(*MARKER_SPACING_PX)), rng)
+    if count < 2:
         return None
-    regions = cv2.watershed(np.ascontiguousarray(colour), markers)
-    region = (regions == rng.integers(1, places_y.size + 1)).astype(np.uint8)
+    region = (regions == rng.integers(1, count + 1)).astype(np.uint8)
     if region.sum() < SMALLEST_OBJECT_PX:
         return None
     grown = cv2.dilate(region, np.ones((3, 3), np.uint8))  # the watershed's lines belong to no region
     full: NDArray[np.bool_] = cv2.resize(grown, (width, height), interpolation=cv2.INTER_NEAREST) > 0
     return full
+
+
+def superpixel_regions(
+    image: NDArray[np.uint8], spacing_px: float, rng: np.random.Generator
+) -> tuple[NDArray[np.int32], int]:
+    """Divide a slice into superpixels.
+
+    A watershed (Meyer 1992) grows regions from markers on a jittered lattice over the smoothed slice.
+
+    Args:
+        image: (H, W) or (H, W, 3) uint8.
+        spacing_px: mean distance of the markers, on a slice of `SIDE_PX`.
+        rng: source of the jitter.
+
+    Returns:
+        (h, w), the slice with `SIDE_PX` on its longer side: regions from 1 on, lines of -1 between them; and the number
+        of markers, some of which may have no region as they fell on others or on the border.
+    """
+    size_wh = PictureFit.for_image((image.shape[0], image.shape[1]), SIDE_PX).size_wh
+    small = cv2.GaussianBlur(cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA), (0, 0), 1.0)
+    colour = small if small.ndim == 3 else cv2.cvtColor(small, cv2.COLOR_GRAY2RGB)
+    markers = np.zeros((size_wh[1], size_wh[0]), np.int32)
+    rows, columns = np.mgrid[spacing_px / 2 : size_wh[1] : spacing_px, spacing_px / 2 : size_wh[0] : spacing_px]
+    jitter = rng.uniform(-spacing_px / 3, spacing_px / 3, (2, rows.size))
+    places_y = np.clip(rows.ravel() + jitter[0], 0, size_wh[1] - 1).astype(int)
+    places_x = np.clip(columns.ravel() + jitter[1], 0, size_wh[0] - 1).astype(int)
+    if places_y.size < 2:
+        return markers, places_y.size
+    markers[places_y, places_x] = np.arange(1, places_y.size + 1)
+    return np.asarray(cv2.watershed(np.ascontiguousarray(colour), markers), np.int32), places_y.size

@@ -16,7 +16,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from evaluation.prompts import (
@@ -32,7 +34,7 @@ from graysam.models.checkpoint import halved, own_names
 from graysam.models.network import Network, build_network
 from graysam.store import PackedStore
 from train.average import moving_average, set_steps
-from train.config import RunConfig
+from train.config import ConfigError, RunConfig
 from train.dataset import Batch, BatchSource, SliceMemory
 from train.engine import NetworkEngine
 from train.initial import fitted_weights
@@ -40,6 +42,7 @@ from train.loader import batches_from
 from train.losses import prompt_loss
 from train.parallel import Processes
 from train.pictures import write_curves, write_overlays
+from train.pseudo.shards import SliceName, read_pseudo_objects
 from train.run_folder import append_row, forget_rows_after, write_atomically
 from train.schedule import Plateau, Progress, learning_rate_share
 from train.tuning import apply_tuning, merged_state, train_mode
@@ -65,8 +68,13 @@ class Trainer:
         device: torch.device,
         *,
         initial: Mapping[str, Tensor] | None = None,
+        pseudo: Path | None = None,
     ) -> None:
-        """Build the model, fresh from the seed or from initial weights under plain names, and read the data."""
+        """Build the model, fresh from the seed or from initial weights under plain names, and read the data.
+
+        pseudo: a folder of `train.pseudo`, made from this store.
+        """
+        found = _pseudo_objects(config, store, pseudo)
         self.config, self.folder, self.device = config, folder, device
         self.processes = Processes(device)
         torch.manual_seed(config.seed)
@@ -83,7 +91,7 @@ class Trainer:
             parameter_groups(self.model, config.optimiser.weight_decay), lr=config.optimiser.learning_rate
         )
         self.source = BatchSource(
-            SliceMemory(store, "train"),
+            SliceMemory(store, "train", pseudo=found),
             config.model,
             config.data,
             seed=config.seed,
@@ -293,6 +301,22 @@ class Trainer:
         write_curves(self.folder)
         answer = engine_answer(NetworkEngine(self.averaged))
         write_overlays(self.folder / "overlays.png", self.prompts["val"], answer)
+
+
+def _pseudo_objects(
+    config: RunConfig, store: PackedStore, folder: Path | None
+) -> dict[SliceName, list[NDArray[np.uint32]]]:
+    """Read pseudo-objects where a share of the prompts is theirs.
+
+    Raises:
+        ConfigError: the config wants them, and no folder is given, or the other way round.
+        PseudoError: they are not of this store.
+    """
+    if folder is None and config.data.pseudo:
+        raise ConfigError(f"data.pseudo is {config.data.pseudo}: give the folder of `train.pseudo` with --pseudo.")
+    if folder is not None and not config.data.pseudo:
+        raise ConfigError("--pseudo: data.pseudo is 0, so that none would be drawn; set it in the config.")
+    return read_pseudo_objects(folder, store) if folder is not None else {}
 
 
 def judging_splits(store: PackedStore) -> list[str]:
