@@ -58,6 +58,8 @@ SHORTENED = {
     "train/configs/graysam-narrow.toml": "train/configs/smoke.toml",
     "--minutes 90": "--steps 2 --device cpu --validate-prompts 2",
     "--minutes 30": "--steps 2 --device cpu",
+    "--teacher weights/litemedsam": "--teacher weights/graysam --trust-slices 1",
+    "--minutes 240": "--minutes 0.2",
     "--minutes 20 --designs graysam graysam-narrow": (
         "--minutes 0.02 --designs smoke --processes 1 --threads 1 --per-modality 2"
     ),
