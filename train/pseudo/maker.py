@@ -16,7 +16,7 @@ from graysam.boxes import box_around
 from graysam.console import progress
 from graysam.engines.protocol import Engine
 from graysam.image.preprocessing import prepare_slice
-from graysam.store import PackedStore
+from graysam.store import PackedStore, index_hash
 from train.pseudo.boxes import SOURCES, candidate_boxes
 from train.pseudo.keep import PseudoObject, Rules, ask, first_look, mask_iou, own_box_loosened, without_duplicates
 from train.pseudo.order import balanced_order
@@ -33,7 +33,6 @@ from train.pseudo.shards import (
 )
 from train.pseudo.slices import TrainingSlices
 from train.pseudo.trust import Trust, datasets_of, measure_trust
-from train.run_folder import index_hash
 
 logger = logging.getLogger("train")
 

@@ -24,10 +24,9 @@ from numpy.typing import NDArray
 
 from graysam.errors import GraySamError
 from graysam.files import remove_stale_temporaries, written_whole
-from graysam.store import PackedStore, StoreEntry, encode_runs
+from graysam.store import PackedStore, StoreEntry, encode_runs, index_hash
 from train.pseudo.boxes import SOURCES
 from train.pseudo.keep import PseudoObject
-from train.run_folder import index_hash
 
 ORIGIN_FILE: Final = "pseudo.json"
 TRUST_FILE: Final = "trust.json"
