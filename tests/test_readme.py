@@ -30,6 +30,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 # In the order in which their commands are run: what the first ones make is used by the later ones.
 PAGES = (
     "README.md",
+    "docs/files.md",
     "docs/prepare-data.md",
     "docs/train.md",
     "docs/evaluate.md",
@@ -49,7 +50,7 @@ ELSEWHERE = {
     "make demo": (".ci/run", "make demo"),
     "make test": (".ci/run", "make test"),
     "make setup": (".ci/run", "make setup"),
-    "pip install .": ("tests/test_install.py", '"install", *options, wheel'),
+    'pip install ".[files]"': ("tests/test_install.py", '"install", *options, wheel'),
     "make train-smoke": ("tests/benchmarks/test_chain.py", "run_chain"),
 }
 # What would take hours, and what is run in its place; all else of the command stays.

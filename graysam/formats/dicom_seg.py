@@ -79,7 +79,7 @@ def _sources(labels: Labels, frames: Frames) -> tuple[list[Dataset], NDArray[Any
     order: dict[Path, list[tuple[int, int]]] = {}
     for z, frame in enumerate(frames.slices):
         if frame.path not in files:
-            files[frame.path] = _completed(frame.header)
+            files[frame.path] = _completed(frame.header, _step_mm(frames))
         order.setdefault(frame.path, []).append((frame.index, z))
     if len(files) == 1:  # several frames in one file, in whatever order they stack
         ((path, places),) = order.items()
@@ -87,14 +87,26 @@ def _sources(labels: Labels, frames: Frames) -> tuple[list[Dataset], NDArray[Any
     return list(files.values()), labels
 
 
-def _completed(header: Dataset) -> Dataset:
-    """Give a copy with the tags that a SEG must have, empty where the source has none."""
+def _step_mm(frames: Frames) -> float:
+    """Give the distance of the first two slices, 1 mm where nothing tells it."""
+    if len(frames.slices) < 2:
+        return 1.0
+    first, second = frames.slices[:2]
+    if first.position is None or second.position is None or first.orientation is None:
+        return 1.0
+    return abs(float((second.position - first.position) @ first.normal))
+
+
+def _completed(header: Dataset, step_mm: float) -> Dataset:
+    """Give a copy with the tags that a SEG must have, empty or worked out where the source has none."""
     full = pydicom.Dataset()
     full.update(header)
     full.file_meta = header.file_meta
     for tag in _MAY_BE_EMPTY:
         if tag not in full:
             setattr(full, tag, "")
+    if full.get("SliceThickness") is None and "ImagePositionPatient" in full:
+        full.SliceThickness = round(step_mm, 6)
     if "StudyInstanceUID" not in full:
         full.StudyInstanceUID = generate_uid(entropy_srcs=[str(full.get("SeriesInstanceUID", "")), "study"])
     if "FrameOfReferenceUID" not in full and "ImagePositionPatient" in full:

@@ -10,7 +10,7 @@ Boxes lie in the input folder under the case's name, or where the user says; see
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +49,7 @@ class DicomFormat:
     def claims(self, path: Path) -> bool:
         """Tell by a file's mark, or by that of the files in a folder, whether it is DICOM."""
         if path.is_dir():
-            return any(True for _ in _marked_files(path))
+            return next(_marked_files(path), None) is not None
         return _is_marked(path)
 
     def gather(self, paths: Sequence[Path]) -> list[tuple[Path, SeriesFormat]]:
@@ -182,17 +182,15 @@ class SeriesFormat:
             return False
 
 
-def _marked_files(folder: Path) -> list[Path]:
-    """Give the DICOM files under a folder, sorted; links that lead out of it are not followed."""
+def _marked_files(folder: Path) -> Iterator[Path]:
+    """Give the DICOM files under a folder, folder by folder, sorted; links that lead out of it are not followed."""
     root = folder.resolve()
-    found = []
     for place, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
             path = Path(place, name)
             if not name.startswith(".") and _is_marked(path) and path.resolve().is_relative_to(root):
-                found.append(path)
-    return found
+                yield path
 
 
 def _is_marked(path: Path) -> bool:

@@ -90,10 +90,10 @@ def write_slice(path: Path, pixels: np.ndarray, **tags: object) -> None:
     data.RescaleSlope, data.RescaleIntercept = 1, 0
     data.PixelData = pixels.astype("<i2").tobytes()
     for name, value in tags.items():
-        if value is None:
-            delattr(data, name)
-        else:
+        if value is not None:
             setattr(data, name, value)
+        elif name in data:
+            delattr(data, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     data.save_as(path, enforce_file_format=True)
 
@@ -197,8 +197,9 @@ def labels_of_seg(path: Path, positions: list[list[float]]) -> np.ndarray:
     for frame, group in zip(frames, made.PerFrameFunctionalGroupsSequence, strict=True):
         place = np.array(group.PlanePositionSequence[0].ImagePositionPatient, float)
         (z,) = (number for number, other in enumerate(positions) if np.abs(place - other).max() < 1e-3)
+        named = group if "SegmentIdentificationSequence" in group else made.SharedFunctionalGroupsSequence[0]
         if frame.any():
-            labels[z][frame > 0] = group.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+            labels[z][frame > 0] = named.SegmentIdentificationSequence[0].ReferencedSegmentNumber
     return labels
 
 
@@ -223,6 +224,43 @@ def test_a_dicom_series_comes_back_as_a_seg_that_lies_on_its_slices(tmp_path):
     )  # fmt: skip
     assert made.SeriesInstanceUID != "1.2.3.4"
     assert "by the DICOM tag" in " ".join(case.notes)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        ("SliceThickness",),
+        ("PatientID", "PatientName"),
+        ("StudyInstanceUID",),
+        ("FrameOfReferenceUID",),
+    ],
+)
+def test_tags_that_exports_lack_do_not_keep_an_answer_from_being_written(tmp_path, tags):
+    write_series(tmp_path / "in" / "scan", **dict.fromkeys(tags))
+    only(predict(tmp_path))
+    assert labels_of_seg(tmp_path / "out" / "scan.seg.dcm", slice_positions()).tolist() == FILLED.tolist()
+
+
+def test_an_enhanced_file_of_all_slices_comes_back_in_the_order_of_its_places(tmp_path):
+    write_slice(tmp_path / "one.dcm", VOLUME[0], SOPClassUID="1.2.840.10008.5.1.4.1.1.2.1")
+    source = pydicom.dcmread(tmp_path / "one.dcm")
+    order = [2, 0, 4, 1, 3]  # the file's frames do not run along the stack
+    source.NumberOfFrames, source.PixelData = len(order), VOLUME[order].astype("<i2").tobytes()
+    shared, measures, orientation = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
+    measures.PixelSpacing, measures.SliceThickness = [0.8, 0.5], 3
+    orientation.ImageOrientationPatient = [*DIRECTIONS[:, 0], *DIRECTIONS[:, 1]]
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [orientation]
+    source.SharedFunctionalGroupsSequence = [shared]
+    source.PerFrameFunctionalGroupsSequence = []
+    for z in order:
+        group, place = pydicom.Dataset(), pydicom.Dataset()
+        place.ImagePositionPatient = slice_positions()[z]
+        group.PlanePositionSequence = [place]
+        source.PerFrameFunctionalGroupsSequence.append(group)
+    (tmp_path / "in").mkdir()
+    source.save_as(tmp_path / "in" / "scan.dcm")
+    only(predict(tmp_path))
+    assert labels_of_seg(tmp_path / "out" / "scan.seg.dcm", slice_positions()).tolist() == FILLED.tolist()
 
 
 def test_an_x_ray_is_an_image_and_comes_back_as_a_seg_of_one_frame(tmp_path):
