@@ -97,7 +97,7 @@ def test_its_metadata_name_licence_packages_and_extras(wheel):
 def test_the_command_explains_itself(programs, tmp_path):
     assert "predict    segment a folder" in call([programs / "graysam", "--help"], tmp_path).stdout
     assert call([programs / "graysam", "--version"], tmp_path).stdout == f"graysam {graysam.__version__}\n"
-    assert "-i DIR" in call([programs / "python", "-m", "graysam", "predict", "--help"], tmp_path).stdout
+    assert "-i PATH" in call([programs / "python", "-m", "graysam", "predict", "--help"], tmp_path).stdout
 
 
 def test_nothing_leads_to_the_checkout(programs, tmp_path):
