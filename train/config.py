@@ -66,6 +66,9 @@ class DataConfig:
         superpixels: share of the prompts whose object is a superpixel of the slice instead of a labelled one.
         pseudo: share of the prompts whose object is a pseudo-object of the slice, one that a teacher found, as far as
             the slice has any; wants `train.run --pseudo`.
+        soft: share of the other prompts whose target leans on the teacher's probabilities for the labelled object, as
+            far as `train.pseudo --soft` kept them; wants `train.run --pseudo`. They ask without `propagation`.
+        soft_weight: how much the probabilities count in such a target; the label counts the rest.
         workers: background processes that make batches; 0 makes them where they are used. The batches are the same.
     """
 
@@ -91,6 +94,8 @@ class DataConfig:
     synthetic: Share = 0.0
     superpixels: Share = 0.0
     pseudo: Share = 0.0
+    soft: Share = 0.0
+    soft_weight: Share = 0.5
     workers: Annotated[int, Meta(ge=0)] = 0
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from torch import Tensor
 from graysam.boxes import Box, box_around
 from graysam.image.preprocessing import prepare_slice, slice_at
 from graysam.machine import usable_cores
-from graysam.models.frames import frame_prompts
+from graysam.models.frames import Masks, frame_prompts
 from graysam.models.network import answer_side
 from graysam.models.spec import ModelSpec
 from graysam.prompts import Neighbour, Prompt, box_rows
@@ -32,7 +32,7 @@ from train.augment.corrections import chosen_others, drawn_correction
 from train.augment.image import FULL, STRONG, Strength, Warp, change_intensity, draw_warp, warp_mask
 from train.augment.memory import mistaken_mask, propagated_box
 from train.config import DataConfig
-from train.pseudo.shards import SliceName, name_of
+from train.pseudo.shards import Found, name_of
 from train.sampling import build_sampler, choose_objects, generator_for
 from train.synthetic import superpixel_mask, synthetic_slice
 from train.tracks import Place, Track, link_tracks
@@ -111,6 +111,7 @@ class DrawnImage:
         others: (H, W) each, further objects of the slice, whose boxes the prompts know.
         propagated: for each object what propagation knows of it, or None for a box of its own.
         noise: shares and sizes of the noise on their boxes, those of the slice's modality.
+        soft: a teacher's probabilities for some of the objects, by their place, (H, W), 255 for certainty.
         stacked: the image is a gray slice between its neighbours, not one in colour.
     """
 
@@ -119,6 +120,7 @@ class DrawnImage:
     propagated: tuple[Propagated | None, ...]
     noise: DataConfig
     others: tuple[NDArray[np.bool_], ...] = ()
+    soft: Mapping[int, NDArray[np.uint8]] = field(default_factory=dict)
     stacked: bool = False
 
 
@@ -133,21 +135,23 @@ class SliceMemory:
         store: PackedStore,
         split: str,
         *,
-        pseudo: Mapping[SliceName, Sequence[NDArray[np.uint32]]] | None = None,
+        found: Found | None = None,
     ) -> None:
         """Read a split.
 
         Args:
             store: the packed store.
             split: the split.
-            pseudo: run lengths of the pseudo-objects of some slices; those of other splits' slices are not taken.
+            found: what a teacher found on some slices; of slices of other splits nothing is taken.
         """
         self.entries: list[StoreEntry] = [entry for entry in store.entries if entry.split == split]
         # OpenCV decodes without holding the interpreter, so threads use all cores.
         with ThreadPoolExecutor(usable_cores()) as pool:
             self._images = list(pool.map(store.image, self.entries))
         self._runs = [store.object_runs(entry) for entry in self.entries]
-        self._pseudo_runs = [(pseudo or {}).get(name_of(entry), ()) for entry in self.entries]
+        found = found or Found()
+        self._pseudo_runs = [found.objects.get(name_of(entry), ()) for entry in self.entries]
+        self._soft = [found.soft.get(name_of(entry), {}) for entry in self.entries]
         self._slices_of: dict[tuple[str, str], list[int]] = defaultdict(list)
         for number, entry in sorted(enumerate(self.entries), key=lambda each: each[1].z):
             if entry.z >= 0:
@@ -189,6 +193,11 @@ class SliceMemory:
         """Give the (H, W) mask of a random pseudo-object of a slice, None where it has none."""
         runs = self._pseudo_runs[number]
         return decode_runs(runs[int(rng.integers(len(runs)))], self.entries[number].size_hw) if runs else None
+
+    def soft_map(self, number: int, item: int) -> NDArray[np.uint8] | None:
+        """Give a teacher's probabilities for a labelled object, (H, W), 255 for certainty; None where unknown."""
+        target = self._soft[number].get(item)
+        return target.map(self.entries[number].size_hw) if target is not None else None
 
     def track(self, number: int, item: int) -> Track:
         """Follow an object through its volume; an object of an image is a track of one place."""
@@ -250,7 +259,15 @@ class BatchSource:
         prompts = [self._ask(mask, known, scale, drawn.noise, rng) for mask, known in objects]
         if self._spec.hints:
             prompts = self._with_hints(drawn, prompts, scale, rng)
-        return prepare_prompts(drawn.image, drawn.masks, prompts, self._spec)
+        return prepare_prompts(drawn.image, self._targets(drawn), prompts, self._spec)
+
+    def _targets(self, drawn: DrawnImage) -> list[NDArray[np.bool_] | NDArray[np.float32]]:
+        """Give the mask of every object, or what lies between it and a teacher's probabilities."""
+        weight = np.float32(self._config.soft_weight)
+        return [
+            mask if place not in drawn.soft else (1 - weight) * mask + weight / 255 * drawn.soft[place]
+            for place, mask in enumerate(drawn.masks)
+        ]
 
     def _with_hints(
         self, drawn: DrawnImage, prompts: Sequence[Prompt], scale: float, rng: np.random.Generator
@@ -299,6 +316,7 @@ class BatchSource:
         objects = choose_objects(self._memory.object_count(entry), wanted, rng)
         masks = self._memory.masks(entry, objects)
         propagated: list[Propagated | None] = [None] * wanted
+        soft: dict[int, NDArray[np.uint8]] = {}
         for place, mask in enumerate(masks):
             if config.superpixels and rng.random() < config.superpixels:
                 found = superpixel_mask(alone, rng)
@@ -306,6 +324,9 @@ class BatchSource:
             elif config.pseudo and rng.random() < config.pseudo:
                 found = self._memory.pseudo_mask(entry, rng)
                 masks[place] = mask if found is None else found
+            elif config.soft and rng.random() < config.soft:
+                probabilities = self._memory.soft_map(entry, objects[place])
+                soft.update({} if probabilities is None else {place: probabilities})
             elif config.propagation and rng.random() < config.propagation:
                 propagated[place] = self._memory.propagated(entry, objects[place], self._spec, rng)
         tight = config.modality_tight.get(self._memory.entries[entry].modality, config.tight)
@@ -315,7 +336,7 @@ class BatchSource:
             further = chosen_others(self._memory.object_count(entry), objects, rng, most=MOST_OTHERS)
             others = self._memory.masks(entry, further)
         return DrawnImage(
-            image, tuple(masks), tuple(propagated), noise, others=tuple(others), stacked=image.ndim > alone.ndim
+            image, tuple(masks), tuple(propagated), noise, tuple(others), soft, stacked=image.ndim > alone.ndim
         )
 
 
@@ -336,6 +357,7 @@ def _augmented(drawn: DrawnImage, rng: np.random.Generator, strength: Strength) 
             image=warp.moved(drawn.image),
             masks=tuple(warp_mask(mask, warp) for mask in drawn.masks),
             others=tuple(warp_mask(mask, warp) for mask in drawn.others),
+            soft={place: warp.moved(each) for place, each in drawn.soft.items()},
             propagated=tuple(None if known is None else _warped(known, warp) for known in drawn.propagated),
         )
     seed = int(rng.integers(1 << 32))  # all slices of a volume get the same tone
@@ -359,7 +381,7 @@ def _warped(known: Propagated, warp: Warp) -> Propagated:
 
 
 def prepare_prompts(
-    image: NDArray[np.generic], masks: Sequence[NDArray[np.bool_]], prompts: Sequence[Prompt], spec: ModelSpec
+    image: NDArray[np.generic], masks: Masks, prompts: Sequence[Prompt], spec: ModelSpec
 ) -> PreparedPrompts:
     """Bring an image, its prompts and the masks that they ask for into the model's frames."""
     prepared = prepare_slice(image, spec)

@@ -16,9 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from evaluation.prompts import (
@@ -42,7 +40,7 @@ from train.loader import batches_from
 from train.losses import prompt_loss
 from train.parallel import Processes
 from train.pictures import write_curves, write_overlays
-from train.pseudo.shards import SliceName, read_pseudo_objects
+from train.pseudo.shards import Found, read_found
 from train.run_folder import append_row, forget_rows_after, write_atomically
 from train.schedule import Plateau, Progress, learning_rate_share
 from train.tuning import apply_tuning, merged_state, train_mode
@@ -74,7 +72,7 @@ class Trainer:
 
         pseudo: a folder of `train.pseudo`, made from this store.
         """
-        found = _pseudo_objects(config, store, pseudo)
+        found = _found_by_teacher(config, store, pseudo)
         self.config, self.folder, self.device = config, folder, device
         self.processes = Processes(device)
         torch.manual_seed(config.seed)
@@ -91,7 +89,7 @@ class Trainer:
             parameter_groups(self.model, config.optimiser.weight_decay), lr=config.optimiser.learning_rate
         )
         self.source = BatchSource(
-            SliceMemory(store, "train", pseudo=found),
+            SliceMemory(store, "train", found=found),
             config.model,
             config.data,
             seed=config.seed,
@@ -303,20 +301,19 @@ class Trainer:
         write_overlays(self.folder / "overlays.png", self.prompts["val"], answer)
 
 
-def _pseudo_objects(
-    config: RunConfig, store: PackedStore, folder: Path | None
-) -> dict[SliceName, list[NDArray[np.uint32]]]:
-    """Read pseudo-objects where a share of the prompts is theirs.
+def _found_by_teacher(config: RunConfig, store: PackedStore, folder: Path | None) -> Found | None:
+    """Read what a teacher found, where the config draws any of it.
 
     Raises:
-        ConfigError: the config wants them, and no folder is given, or the other way round.
-        PseudoError: they are not of this store.
+        ConfigError: the config wants it, and no folder is given, or the other way round.
+        PseudoError: the folder is not of this store.
     """
-    if folder is None and config.data.pseudo:
-        raise ConfigError(f"data.pseudo is {config.data.pseudo}: give the folder of `train.pseudo` with --pseudo.")
-    if folder is not None and not config.data.pseudo:
-        raise ConfigError("--pseudo: data.pseudo is 0, so that none would be drawn; set it in the config.")
-    return read_pseudo_objects(folder, store) if folder is not None else {}
+    wanted = [name for name in ("pseudo", "soft") if getattr(config.data, name)]
+    if folder is None and wanted:
+        raise ConfigError(f"data.{wanted[0]} is not 0: give the folder of `train.pseudo` with --pseudo.")
+    if folder is not None and not wanted:
+        raise ConfigError("--pseudo: data.pseudo and data.soft are 0, so that nothing would be drawn; set one.")
+    return read_found(folder, store) if folder is not None else None
 
 
 def judging_splits(store: PackedStore) -> list[str]:

@@ -25,7 +25,8 @@ from graysam.prompts import Neighbour, Prompt
 
 DecoderInputs = dict[str, NDArray[np.float32]]
 Window = tuple[slice, slice]
-Masks = Sequence[NDArray[np.bool_]]
+Masks = Sequence[NDArray[np.bool_] | NDArray[np.float32]]
+"""Where objects are, (H, W): true, or a share or probability of 0 to 1."""
 
 
 class PromptFrame(ABC):

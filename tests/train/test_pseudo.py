@@ -24,8 +24,9 @@ from train.pseudo.boxes import SOURCES, Candidate, box_iou, candidate_boxes
 from train.pseudo.keep import PseudoObject, Rules, TeacherAnswer, contrast, first_look, stability, without_duplicates
 from train.pseudo.maker import Plan, PseudoMaker
 from train.pseudo.order import balanced_order
-from train.pseudo.shards import PseudoError, Shard, read_pseudo_objects, read_shards, write_shard
+from train.pseudo.shards import Found, PseudoError, Shard, read_found, read_shards, write_shard
 from train.pseudo.slices import TrainingSlices
+from train.pseudo.soft import SoftTarget, soft_target
 from train.pseudo.trust import datasets_of, measure_trust
 from train.trainer import Trainer
 
@@ -102,12 +103,12 @@ def test_the_disc_that_nobody_labelled_is_found_once_on_every_training_slice(
     half_labelled: PackedStore, tmp_path: Path
 ):
     assert maker(half_labelled, tmp_path, boxes=24).run()
-    found = read_pseudo_objects(tmp_path, half_labelled)
+    found = read_found(tmp_path, half_labelled).objects
     assert {(dataset, case) for dataset, case, _ in found} <= {
         *(("US/Discs", f"image{number}") for number in range(4)),
         *(("MR/Discs", f"image{number}") for number in range(2)),
     }
-    slices = SliceMemory(half_labelled, "train", pseudo=found)
+    slices = SliceMemory(half_labelled, "train", found=Found(found))
     masks = [slices.pseudo_mask(number, np.random.default_rng(0)) for number in range(len(slices))]
     hits = [mask for mask in masks if mask is not None]
     assert len(hits) >= 4
@@ -145,7 +146,7 @@ def test_a_work_in_pieces_gives_what_the_uninterrupted_one_gives(half_labelled: 
     assert finished == [False, False, False, False, True]
     shards = read_shards(tmp_path / "pieces")
     assert len(shards) > 1
-    whole, pieces = (read_pseudo_objects(tmp_path / name, half_labelled) for name in ("whole", "pieces"))
+    whole, pieces = (read_found(tmp_path / name, half_labelled).objects for name in ("whole", "pieces"))
     assert list(whole) == list(pieces)
     for name, objects in whole.items():
         assert len(objects) == len(pieces[name])
@@ -165,7 +166,7 @@ def test_a_folder_takes_one_store_one_teacher_and_one_plan(
     with pytest.raises(PseudoError, match="store_index_sha256"):
         maker(store, tmp_path)
     with pytest.raises(PseudoError, match="another store"):
-        read_pseudo_objects(tmp_path, store)
+        read_found(tmp_path, store)
 
 
 def test_an_object_of_a_slice_that_is_not_trained_on_is_refused(half_labelled: PackedStore, tmp_path: Path):
@@ -176,7 +177,7 @@ def test_an_object_of_a_slice_that_is_not_trained_on_is_refused(half_labelled: P
         shard.add(held_out, [thing], {}, 0.1)
         write_shard(tmp_path, shard)
         with pytest.raises(PseudoError, match="not of the split 'train'"):
-            read_pseudo_objects(tmp_path, half_labelled)
+            read_found(tmp_path, half_labelled)
 
 
 def test_no_slice_of_another_split_is_ever_looked_at(half_labelled: PackedStore):
@@ -190,7 +191,8 @@ def test_what_is_written_is_read_again(tmp_path: Path):
     things = [PseudoObject("blob", UNLABELLED, 0.5, 0.75, 1.0), PseudoObject("random", LABELLED, 0.25, 1.0, 0.5)]
     shard.add(("MR/A", "one", 3), things, {"border": 2}, 0.5)
     shard.add(("MR/A", "two", -1), [], {"border": 1, "stability": 1}, 0.25)
-    shard.add(("US/B", "one", -1), things[:1], {}, 0.25)
+    target = SoftTarget(2, (1, 4, 0, 9), np.arange(64 * 64).astype(np.uint8).reshape(64, 64))
+    shard.add(("US/B", "one", -1), things[:1], {}, 0.25, soft=[target])
     write_shard(tmp_path, shard)
     (again,) = read_shards(tmp_path)
     assert again.slices == shard.slices
@@ -198,6 +200,9 @@ def test_what_is_written_is_read_again(tmp_path: Path):
     assert again.scores == [[(0.5, 0.75, 1.0), (0.25, 1.0, 0.5)], [], [(0.5, 0.75, 1.0)]]
     assert again.dropped == {"border": 3, "stability": 1}
     assert again.seconds == 1.0
+    assert [len(targets) for targets in again.soft] == [0, 0, 1]
+    assert (again.soft[2][0].item, again.soft[2][0].window) == (2, (1, 4, 0, 9))
+    np.testing.assert_array_equal(again.soft[2][0].values, target.values)
     assert [[runs.tolist() for runs in group] for group in again.objects] == [
         [runs.tolist() for runs in group] for group in shard.objects
     ]
@@ -351,7 +356,7 @@ def test_the_share_of_two_boxes_is_counted_in_pixels():
 
 def test_training_draws_pseudo_objects_in_their_share(half_labelled: PackedStore, boxes_only: RunConfig):
     runs = [encode_runs(UNLABELLED)]
-    memory = SliceMemory(half_labelled, "train", pseudo={("US/Discs", f"image{n}", -1): runs for n in range(9)})
+    memory = SliceMemory(half_labelled, "train", found=Found({("US/Discs", f"image{n}", -1): runs for n in range(9)}))
 
     def targets(share: float) -> list[float]:
         data = replace(boxes_only.data, pseudo=share, modality_weights={"MR": 0.0}, prompts_per_image=1)
@@ -380,7 +385,7 @@ def test_a_run_wants_share_and_folder_together(half_labelled: PackedStore, tiny_
     with_share = replace(tiny_config, data=replace(tiny_config.data, pseudo=0.3))
     with pytest.raises(ConfigError, match="give the folder"):
         Trainer(with_share, half_labelled, tmp_path, CPU)
-    with pytest.raises(ConfigError, match=r"data.pseudo is 0"):
+    with pytest.raises(ConfigError, match=r"data\.pseudo and data\.soft are 0"):
         Trainer(tiny_config, half_labelled, tmp_path, CPU, pseudo=tmp_path / "pseudo")
     trainer = Trainer(with_share, half_labelled, tmp_path, CPU, pseudo=tmp_path / "pseudo")
     assert trainer.train_step()["loss"] > 0
@@ -403,3 +408,67 @@ def test_the_command_takes_a_checkpoint_reports_and_draws(
     assert page.shape == (320, 4 * 320, 3)
     assert main([*options, "--boxes", "0"]) == 2
     assert main([*options[2:], "--teacher", str(tmp_path / "absent")]) == 2
+
+
+def test_probabilities_are_kept_coarsely_round_the_object_and_come_back():
+    logits = np.full((SIDE, SIDE), -30, np.float32)
+    logits[10:30, 20:30] = 0.0  # a half everywhere in 20 rows and 10 columns
+    logits[12:28, 22:28] = 30.0
+    answer = TeacherAnswer((slice(0, SIDE), slice(0, SIDE)), logits, 0.9)
+    target = soft_target(answer, 3, Box(20, 10, 29, 29), (SIDE, SIDE))
+    assert target.item == 3
+    assert target.window == (5, 35, 17, 32)
+    assert target.values.shape == (64, 64)
+    again = target.map((SIDE, SIDE))
+    assert again[20, 25] == 255
+    assert int(again[11, 25]) == pytest.approx(127, abs=40)
+    assert again[6, 25] == again[20, 40] == again[0, 0] == 0
+    assert np.abs(again / 255 - 1 / (1 + np.exp(-logits))).mean() < 0.02
+
+
+def test_probabilities_of_labelled_objects_are_kept_where_the_teacher_agrees(
+    half_labelled: PackedStore, tmp_path: Path
+):
+    made = maker(half_labelled, tmp_path, soft=2, trust=0.0)
+    made.run()
+    soft = read_found(tmp_path, half_labelled).soft
+    assert {dataset for dataset, _, _ in soft} == {"US/Discs", "MR/Discs"}  # not MR/Odd
+    assert len(soft) == made.write_report()["soft_targets"] == 6
+    for targets in soft.values():
+        found = targets[0].map((SIDE, SIDE)) > 127
+        assert (found & LABELLED).sum() / (found | LABELLED).sum() > 0.8
+
+
+def test_targets_lean_on_the_teacher_by_share_and_weight(half_labelled: PackedStore, boxes_only: RunConfig):
+    unsure = {0: SoftTarget(0, (0, SIDE, 0, SIDE), np.full((64, 64), 51, np.uint8))}  # a fifth everywhere
+    names = [(dataset, f"image{number}", -1) for dataset in ("US/Discs", "MR/Discs", "MR/Odd") for number in range(5)]
+    memory = SliceMemory(half_labelled, "train", found=Found(soft=dict.fromkeys(names, unsure)))
+
+    def targets(**values: float) -> np.ndarray:
+        data = replace(boxes_only.data, prompts_per_image=1, images_per_batch=60, **values)
+        return BatchSource(memory, boxes_only.model, data, seed=0).batch(0).target.numpy()
+
+    plain, quarter = targets(), targets(soft=1.0, soft_weight=0.25)
+    assert plain.min() == 0
+    assert plain.max() == 1
+    # Inside 0.75 + 0.25 / 5, outside 0.25 / 5; beyond the slice nothing is known.
+    assert quarter.max() == pytest.approx(0.8, abs=1e-5)
+    assert np.median(quarter[quarter < 0.5]) == pytest.approx(0.05, abs=1e-5)
+    half = targets(soft=0.5, soft_weight=0.25)
+    leaning = (half.reshape(60, -1).max(axis=1) < 0.9).mean()
+    assert leaning == pytest.approx(0.5, abs=0.2)  # standard deviation 0.065
+
+
+def test_probabilities_are_warped_with_the_slice(half_labelled: PackedStore, tiny_config: RunConfig):
+    exact = {}
+    for number in range(4):
+        answer = TeacherAnswer((slice(0, SIDE), slice(0, SIDE)), np.where(LABELLED, 30, -30).astype(np.float32), 0.9)
+        exact["US/Discs", f"image{number}", -1] = {0: soft_target(answer, 0, boxed(LABELLED), (SIDE, SIDE))}
+    memory = SliceMemory(half_labelled, "train", found=Found(soft=exact))
+    data = replace(tiny_config.data, augment="strong", modality_weights={"MR": 0.0}, prompts_per_image=1, soft=1.0)
+    label, teacher = (
+        BatchSource(memory, tiny_config.model, replace(data, soft_weight=weight), seed=0).batch(0).target
+        for weight in (0.0, 1.0)
+    )
+    assert not torch.equal(label, teacher)
+    assert float((label - teacher).abs().mean()) < 0.05

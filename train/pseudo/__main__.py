@@ -51,6 +51,13 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--trust-slices", type=int, default=plan.trust_slices, help="slices of a data set that decide (%(default)s)"
     )
+    parser.add_argument(
+        "--soft",
+        type=int,
+        default=plan.soft,
+        metavar="N",
+        help="also keep the teacher's probabilities for N labelled objects of each slice (default: %(default)s)",
+    )
     parser.add_argument("--predicted-iou", type=float, default=rules.predicted_iou, help="least one (%(default)s)")
     parser.add_argument("--stability", type=float, default=rules.stability, help="least one (%(default)s)")
     parser.add_argument(
@@ -74,10 +81,10 @@ def plan_of(options: argparse.Namespace) -> Plan:
     Raises:
         PseudoError: a number that cannot be meant.
     """
-    if options.boxes < 1 or options.trust_slices < 1:
-        raise PseudoError("--boxes and --trust-slices: wanted at least 1.")
+    if options.boxes < 1 or options.trust_slices < 1 or options.soft < 0:
+        raise PseudoError("--boxes and --trust-slices: wanted at least 1, --soft at least 0.")
     rules = Rules(predicted_iou=options.predicted_iou, stability=options.stability, same_answer=options.same_answer)
-    return Plan(options.boxes, options.trust_slices, options.trust, options.seed, rules)
+    return Plan(options.boxes, options.trust_slices, options.trust, options.soft, options.seed, rules)
 
 
 def load_teacher(options: argparse.Namespace) -> Engine:
@@ -154,7 +161,7 @@ def make(options: argparse.Namespace) -> None:
     if options.pictures:
         path = options.out / "pseudo.png"
         drawn = write_page(path, maker.slices, read_shards(options.out), options.pictures)
-        logger.info("drew %d slices to %s", drawn, path)
+        logger.info(f"drew {drawn} slices to {path}" if drawn else "no slice has an object: nothing to draw")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -39,6 +39,7 @@ class Rules:
         largest: the largest area, as a share of the slice.
         smallest_px: the smallest area, in pixels of a slice of 256.
         duplicate: IoU from which two masks are the same object.
+        soft_iou: the least IoU with a labelled object for which the teacher's probabilities are kept.
         same_box: IoU of the boxes from which an object beside a labelled one would contradict it.
     """
 
@@ -55,6 +56,7 @@ class Rules:
     largest: float = 0.5
     smallest_px: float = 40.0
     duplicate: float = 0.7
+    soft_iou: float = 0.5
     same_box: float = 0.8
 
 

@@ -8,17 +8,28 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from graysam.boxes import box_around
+from graysam.boxes import Box, box_around
 from graysam.console import progress
 from graysam.engines.protocol import Engine
 from graysam.image.preprocessing import prepare_slice
 from graysam.store import PackedStore, index_hash
-from train.pseudo.boxes import SOURCES, candidate_boxes
-from train.pseudo.keep import PseudoObject, Rules, ask, first_look, mask_iou, own_box_loosened, without_duplicates
+from train.pseudo.boxes import SOURCES, Candidate, candidate_boxes
+from train.pseudo.keep import (
+    Mask,
+    PseudoObject,
+    Rules,
+    TeacherAnswer,
+    ask,
+    first_look,
+    mask_iou,
+    own_box_loosened,
+    without_duplicates,
+)
 from train.pseudo.order import balanced_order
 from train.pseudo.shards import (
     REPORT_FILE,
@@ -32,6 +43,7 @@ from train.pseudo.shards import (
     write_shard,
 )
 from train.pseudo.slices import TrainingSlices
+from train.pseudo.soft import SoftTarget, soft_target
 from train.pseudo.trust import Trust, datasets_of, measure_trust
 
 logger = logging.getLogger("train")
@@ -47,6 +59,7 @@ class Plan:
         boxes: how many boxes the teacher is prompted with on each slice, at most.
         trust_slices: slices of each data set on which its agreement with the labels is measured.
         trust: the least mean DSC there; data sets below are left out.
+        soft: of how many labelled objects of a slice, at most, the teacher's probabilities are kept.
         seed: of the order and of all draws.
         rules: what an answer must fulfil.
     """
@@ -54,8 +67,21 @@ class Plan:
     boxes: int = 24
     trust_slices: int = 6
     trust: float = 0.7
+    soft: int = 0
     seed: int = 0
     rules: Rules = field(default_factory=Rules)
+
+
+class Findings(NamedTuple):
+    """What a visit gave: pseudo-objects, best first; answers dropped, by reason; probabilities of labelled objects."""
+
+    objects: list[PseudoObject]
+    dropped: dict[str, int]
+    soft: list[SoftTarget]
+
+
+Teacher = Callable[[Sequence[Box]], list[TeacherAnswer]]
+"""Answers boxes of the slice at hand."""
 
 
 class PseudoMaker:
@@ -108,9 +134,10 @@ class PseudoMaker:
                 if self._is_stopped():
                     break
                 started = time.monotonic()
-                found, dropped = self.objects_of(number)
-                shard.add(name_of(self.slices.entries[number]), found, dropped, time.monotonic() - started)
-                shown.advance(f"{len(found)} found")
+                found = self.visit(number)
+                name, seconds = name_of(self.slices.entries[number]), time.monotonic() - started
+                shard.add(name, found.objects, found.dropped, seconds, soft=found.soft)
+                shown.advance(f"{len(found.objects)} found")
                 if len(shard) == SLICES_A_SHARD:
                     write_shard(self._folder, shard)
                     shard = Shard(first=shard.first + len(shard))
@@ -142,29 +169,38 @@ class PseudoMaker:
         entries = [self.slices.entries[number] for number in numbers]
         return [numbers[place] for place in balanced_order(entries, seed=self._plan.seed)]
 
-    def objects_of(self, number: int) -> tuple[list[PseudoObject], dict[str, int]]:
-        """Find the pseudo-objects of a slice: a function of the slice, the teacher and the plan alone.
-
-        Returns:
-            The objects, best first, and how many answers were dropped for which reason.
-        """
-        rules, rng = self._plan.rules, np.random.default_rng([self._plan.seed, number])
-        labelled = self.slices.masks(number)
-        label_boxes = [box for mask in labelled if (box := box_around(mask))]
-        image = self.slices.image(number)
-        candidates = candidate_boxes(image, label_boxes, self._plan.boxes, rng)
-        if not candidates:
-            return [], {}
-        size_hw = self.slices.entries[number].size_hw
+    def visit(self, number: int) -> Findings:
+        """Ask about a slice: a function of the slice, the teacher and the plan alone."""
+        rng = np.random.default_rng([self._plan.seed, number])
+        image, labelled = self.slices.image(number), self.slices.masks(number)
+        boxes = [box for mask in labelled if (box := box_around(mask))]
+        candidates = candidate_boxes(image, boxes, self._plan.boxes, rng)
         prepared = prepare_slice(self.slices.slice_for(self._engine.spec, number), self._engine.spec)
         embedding = self._engine.encode(prepared.canvas)
-        answers = ask(self._engine, prepared, embedding, [each.box for each in candidates])
+
+        def teacher(boxes: Sequence[Box]) -> list[TeacherAnswer]:
+            return ask(self._engine, prepared, embedding, boxes)
+
+        objects, dropped = self._pseudo_objects(teacher, candidates, image, labelled, rng)
+        return Findings(objects, dropped, self._soft_targets(teacher, labelled, rng))
+
+    def _pseudo_objects(
+        self,
+        teacher: Teacher,
+        candidates: Sequence[Candidate],
+        image: NDArray[np.uint8],
+        labelled: Sequence[Mask],
+        rng: np.random.Generator,
+    ) -> tuple[list[PseudoObject], dict[str, int]]:
+        """Give the objects, best first, and how many answers were dropped for which reason."""
+        rules, size_hw = self._plan.rules, (image.shape[0], image.shape[1])
+        answers = teacher([each.box for each in candidates])
         looks = [first_look(answer, each, image, rules) for answer, each in zip(answers, candidates, strict=True)]
         dropped = Counter(look for look in looks if isinstance(look, str))
         # What is thrown away anyway need not be asked for again.
         found, thrown = without_duplicates([look for look in looks if isinstance(look, PseudoObject)], labelled, rules)
         dropped.update(thrown)
-        again = ask(self._engine, prepared, embedding, [own_box_loosened(each.mask, rng) for each in found])
+        again = teacher([own_box_loosened(each.mask, rng) for each in found])
         judged = [
             replace(each, same_answer=mask_iou(each.mask, answer.mask(size_hw)))
             for each, answer in zip(found, again, strict=True)
@@ -172,6 +208,18 @@ class PseudoMaker:
         kept = [each for each in judged if each.same_answer >= rules.same_answer]
         dropped["same answer"] += len(judged) - len(kept)
         return sorted(kept, key=lambda each: each.score, reverse=True), +dropped
+
+    def _soft_targets(self, teacher: Teacher, labelled: Sequence[Mask], rng: np.random.Generator) -> list[SoftTarget]:
+        """Ask for some labelled objects by loosened boxes, and keep what agrees with the label in the main."""
+        items = [int(each) for each in rng.permutation(len(labelled))[: self._plan.soft]]
+        answers = teacher([own_box_loosened(labelled[item], rng) for item in items])
+        kept = []
+        for item, answer in zip(items, answers, strict=True):
+            mask = labelled[item]
+            box, size_hw = box_around(mask), (mask.shape[0], mask.shape[1])
+            if box is not None and mask_iou(mask, answer.mask(size_hw)) >= self._plan.rules.soft_iou:
+                kept.append(soft_target(answer, item, box, size_hw))
+        return kept
 
     def write_report(self) -> dict[str, Any]:
         """Write and give the counts of all sessions."""
@@ -188,6 +236,7 @@ class PseudoMaker:
             "slices_visited": slices,
             "objects": sum(counts["sources"].values()),
             "objects_a_slice": round(sum(counts["sources"].values()) / max(1, slices), 2),
+            "soft_targets": sum(len(targets) for shard in shards for targets in shard.soft),
             "ms_a_slice": round(1000 * seconds / max(1, slices)),
             "teacher": {"spec": self._engine.spec.name, "engine": self._engine.name, "format": self._engine.precision},
             "left_out_below_trust": dict(sorted(left_out.items())),

@@ -6,7 +6,8 @@
     report.json            counts, for people
 
 A shard is a NumPy archive that executes nothing when read: dataset, case and z name its slices, `objects` counts those
-of each slice, `lengths` the runs of each object, `runs` holds them one after the other as `graysam.store` defines them.
+of each slice, `lengths` the runs of each object, `runs` holds them one after the other as `graysam.store` defines them;
+`soft` counts the labelled objects of each slice whose probabilities are kept, see `train.pseudo.soft`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from graysam.files import remove_stale_temporaries, written_whole
 from graysam.store import PackedStore, StoreEntry, encode_runs, index_hash
 from train.pseudo.boxes import SOURCES
 from train.pseudo.keep import PseudoObject
+from train.pseudo.soft import SIDE, SoftTarget
 
 ORIGIN_FILE: Final = "pseudo.json"
 TRUST_FILE: Final = "trust.json"
@@ -57,6 +59,7 @@ class Shard:
         objects: the run lengths of each slice's objects.
         sources: of each slice, the place in `boxes.SOURCES` for each object.
         scores: likewise predicted IoU, stability and agreement of the second answer.
+        soft: of each slice, the teacher's probabilities for some labelled objects.
         dropped: how many answers were dropped for which reason.
         seconds: how long it took.
     """
@@ -66,14 +69,24 @@ class Shard:
     objects: list[list[NDArray[np.uint32]]] = field(default_factory=list)
     sources: list[list[int]] = field(default_factory=list)
     scores: list[list[tuple[float, float, float]]] = field(default_factory=list)
+    soft: list[list[SoftTarget]] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
 
     def __len__(self) -> int:
         return len(self.slices)
 
-    def add(self, name: SliceName, found: Sequence[PseudoObject], dropped: Mapping[str, int], seconds: float) -> None:
+    def add(
+        self,
+        name: SliceName,
+        found: Sequence[PseudoObject],
+        dropped: Mapping[str, int],
+        seconds: float,
+        *,
+        soft: Sequence[SoftTarget] = (),
+    ) -> None:
         """Append a slice."""
+        self.soft.append(list(soft))
         self.slices.append(name)
         self.objects.append([encode_runs(each.mask) for each in found])
         self.sources.append([SOURCES.index(each.source) for each in found])
@@ -85,6 +98,7 @@ class Shard:
 def write_shard(folder: Path, shard: Shard) -> Path:
     """Write a shard, whole or not at all."""
     runs = [runs for objects in shard.objects for runs in objects]
+    soft = [each for targets in shard.soft for each in targets]
     arrays: dict[str, Any] = {
         "dataset": np.array([dataset for dataset, _, _ in shard.slices]),
         "case": np.array([case for _, case, _ in shard.slices]),
@@ -94,6 +108,10 @@ def write_shard(folder: Path, shard: Shard) -> Path:
         "runs": np.concatenate(runs) if runs else np.zeros(0, np.uint32),
         "sources": np.array([each for slices in shard.sources for each in slices], np.uint8),
         "scores": np.array([each for slices in shard.scores for each in slices], np.float16).reshape(-1, 3),
+        "soft": np.array([len(targets) for targets in shard.soft], np.int32),
+        "soft_items": np.array([each.item for each in soft], np.int32),
+        "soft_windows": np.array([each.window for each in soft], np.int32).reshape(-1, 4),
+        "soft_values": np.array([each.values for each in soft], np.uint8).reshape(-1, SIDE, SIDE),
         "dropped": np.array(json.dumps(shard.dropped)),
         "seconds": np.array(shard.seconds),
     }
@@ -120,6 +138,10 @@ def read_shard(path: Path) -> Shard:
         shard.objects = [[runs[each] for each in group] for group in np.split(np.arange(len(runs)), cuts)]
         shard.sources = [group.tolist() for group in np.split(arrays["sources"], cuts)]
         shard.scores = [[tuple(row) for row in group.tolist()] for group in np.split(arrays["scores"], cuts)]
+        soft = zip(arrays["soft_items"], arrays["soft_windows"].tolist(), arrays["soft_values"], strict=True)
+        targets = [SoftTarget(int(item), tuple(window), values) for item, window, values in soft]
+        soft_cuts = np.cumsum(arrays["soft"])[:-1]
+        shard.soft = [[targets[each] for each in group] for group in np.split(np.arange(len(targets)), soft_cuts)]
         shard.dropped = Counter(json.loads(str(arrays["dropped"])))
         shard.seconds = float(arrays["seconds"])
     except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as cause:
@@ -167,11 +189,24 @@ def claim_folder(folder: Path, origin: Mapping[str, Any]) -> None:
         )
 
 
-def read_pseudo_objects(folder: Path, store: PackedStore) -> dict[SliceName, list[NDArray[np.uint32]]]:
-    """Give the run lengths of the pseudo-objects of each slice of a store that has any.
+@dataclass(frozen=True)
+class Found:
+    """What a teacher found on the training slices of a store.
+
+    Attributes:
+        objects: the run lengths of each slice's pseudo-objects.
+        soft: of each slice, by the number of a labelled object, the teacher's probabilities for it.
+    """
+
+    objects: Mapping[SliceName, Sequence[NDArray[np.uint32]]] = field(default_factory=dict)
+    soft: Mapping[SliceName, Mapping[int, SoftTarget]] = field(default_factory=dict)
+
+
+def read_found(folder: Path, store: PackedStore) -> Found:
+    """Read a folder, to train on.
 
     Raises:
-        PseudoError: made from another store, damaged, or an object is on a slice that is not trained on.
+        PseudoError: made from another store, damaged, or about a slice that is not trained on.
     """
     path = folder / ORIGIN_FILE
     if not path.is_file():
@@ -179,19 +214,20 @@ def read_pseudo_objects(folder: Path, store: PackedStore) -> dict[SliceName, lis
     if read_json(path).get("store_index_sha256") != index_hash(store.path):
         raise PseudoError(f"{path}: made from another store than {store.path}; make them anew from this one.")
     sizes = {name_of(entry): entry.size_hw for entry in store.entries if entry.split == SPLIT}
-    found: dict[SliceName, list[NDArray[np.uint32]]] = {}
+    objects: dict[SliceName, list[NDArray[np.uint32]]] = {}
+    soft: dict[SliceName, dict[int, SoftTarget]] = {}
     for shard in read_shards(folder):
-        for name, objects in zip(shard.slices, shard.objects, strict=True):
+        for name, found, targets in zip(shard.slices, shard.objects, shard.soft, strict=True):
             if name not in sizes:
-                raise PseudoError(
-                    f"{folder}: slice {name} is not of the split {SPLIT!r}, so that it must not be learnt."
-                )
+                raise PseudoError(f"{folder}: slice {name} is not of the split {SPLIT!r}, which alone is learnt.")
             pixels = sizes[name][0] * sizes[name][1]
-            if any(int(runs.sum(dtype=np.int64)) != pixels for runs in objects):
+            if any(int(runs.sum(dtype=np.int64)) != pixels for runs in found):
                 raise PseudoError(f"{folder}: an object of slice {name} is not of its size {sizes[name]}.")
-            if objects:
-                found[name] = objects
-    return found
+            if found:
+                objects[name] = found
+            if targets:
+                soft[name] = {each.item: each for each in targets}
+    return Found(objects, soft)
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
