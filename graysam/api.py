@@ -23,7 +23,7 @@ from graysam.cases import Case, VolumeCase
 from graysam.engines.protocol import Engine
 from graysam.engines.select import TORCH_FILE, choose_engine, read_cpu_facts
 from graysam.errors import CaseError, EngineError
-from graysam.inference.images import Labels, segment_slice
+from graysam.inference.images import Confidences, Labels, segment_slice
 from graysam.inference.overlap import Overlap
 from graysam.inference.volumes import segment_volume
 
@@ -35,10 +35,13 @@ class Segmenter:
 
     Attributes:
         engine: the back end in use; its `name`, `precision` and `threads` say what was chosen.
+        confidences: of the last call: the IoU with the true mask that the model itself predicts, by object (counted
+            from 0) and slice (0 for an image).
     """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.confidences: Confidences = {}
 
     @classmethod
     def load(
@@ -95,7 +98,8 @@ class Segmenter:
         _check_image(image, "(H, W) or (H, W, 3)", image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3))
         cleaned, notes = clean_boxes(box_numbers(boxes, columns=4), size_hw=image.shape[:2])
         _tell(notes)
-        return segment_slice(self.engine, image, cleaned, overlap=overlap)
+        self.confidences = {}
+        return segment_slice(self.engine, image, cleaned, overlap=overlap, told=self.confidences)
 
     def segment_volume(
         self, volume: NDArray[Any], boxes: Sequence[VolumeBox] | ArrayLike, overlap: Overlap = "auto"
@@ -119,7 +123,8 @@ class Segmenter:
         _check_image(volume, "(D, H, W)", volume.ndim == 3)
         cleaned, notes = clean_boxes(box_numbers(boxes, columns=6), size_hw=volume.shape[1:], depth=len(volume))
         _tell(notes)
-        return segment_volume(self.engine, volume, cleaned, overlap=overlap)
+        self.confidences = {}
+        return segment_volume(self.engine, volume, cleaned, overlap=overlap, told=self.confidences)
 
     def segment_case(self, case: Case, *, overlap: Overlap = "auto") -> Labels:
         """Segment a case that a reader of `graysam.formats` has checked and cleaned.
@@ -127,9 +132,10 @@ class Segmenter:
         Returns:
             Labels of the case's `label_shape`: i + 1 for box i, 0 elsewhere; uint8 while that fits, else uint16.
         """
+        told = self.confidences = {}
         if isinstance(case, VolumeCase):
-            return segment_volume(self.engine, case.image, case.boxes, overlap=overlap)
-        return segment_slice(self.engine, case.image, case.boxes, overlap=overlap)
+            return segment_volume(self.engine, case.image, case.boxes, overlap=overlap, told=told)
+        return segment_slice(self.engine, case.image, case.boxes, overlap=overlap, told=told)
 
 
 def default_weights() -> Path:

@@ -101,6 +101,7 @@ def predict(options: argparse.Namespace, start: float) -> int:
         account = run_with_progress(runner)
     finally:  # also for an interrupted run, whose account is then of the cases so far
         reported = options.report is None or report(runner.account, options, perf_counter() - start)
+        reported = write_table(runner) and reported
     logger.info(
         "%d done, %d failed, %d skipped in %.1f s; results in %s",
         *(account.count(status) for status in ("done", "failed", "skipped")),
@@ -168,6 +169,20 @@ def report(account: RunAccount, options: argparse.Namespace, seconds: float) -> 
         logger.error("error: report %s", error)
         return False
     logger.debug("report in %s", path)
+    return True
+
+
+def write_table(runner: Runner) -> bool:
+    """Write the table of objects, and tell whether that went well; results must not be lost for it."""
+    from graysam.errors import CaseError
+
+    try:
+        path = runner.write_table()
+    except CaseError as error:
+        logger.error("error: table %s", error)
+        return False
+    if path is not None:
+        logger.debug("objects in %s", path)
     return True
 
 

@@ -36,6 +36,8 @@ IN_A_FOLDER = (*BESIDE, ".csv", ".json")
 COLUMNS = ("x_min", "y_min", "z_min", "x_max", "y_max", "z_max")
 _FLAT = ("x_min", "y_min", "x_max", "y_max")
 _FURTHER = ("case", "name", "frame")
+# What the table of a run's objects holds besides; it may be given as boxes again.
+_ANSWERS = ("label", "voxels", "confidence", "lowest_confidence", "lowest_slice")
 # Polygons of a labelled data set take some hundred bytes a point.
 MAX_JSON_BYTES = 1 << 29
 
@@ -167,7 +169,7 @@ def _read_csv(path: Path, size: int, columns: Literal[4, 6]) -> list[DrawnBox]:
             lines = [line for line in csv.reader(stream) if any(word.strip() for word in line)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CaseError(f"{path.name}: cannot be read as a table of boxes: {error}.") from error
-    strange = [word for word in header if word not in (*COLUMNS, *_FURTHER)]
+    strange = [word for word in header if word not in (*COLUMNS, *_FURTHER, *_ANSWERS)]
     if strange:
         raise CaseError(f"{path.name}: column {strange[0]!r}; known are {', '.join((*_FURTHER, *COLUMNS))}.")
     return [_row(path, number, dict(zip(header, line, strict=False))) for number, line in enumerate(lines)]

@@ -23,6 +23,9 @@ from graysam.prompts import Prompt, box_rows
 
 Labels = NDArray[np.uint8] | NDArray[np.uint16]
 
+Confidences = dict[int, dict[int, float]]
+"""The IoU that the model predicts of its own mask, by object (counted from 0) and slice."""
+
 # Bounds memory, whatever the number of boxes: SAM's decoder takes about 35 MB for each.
 BOXES_AT_ONCE: Final = 8
 
@@ -35,11 +38,13 @@ class BoxAnswer:
         index: which of the prompts.
         window: the rows and columns of the slice that the logits cover; the object is nowhere else.
         logits: float32 in original pixels, above 0 where the object is.
+        confidence: the IoU with the true mask that the model itself predicts; NaN where nobody told.
     """
 
     index: int
     window: Window
     logits: FloatArray
+    confidence: float = float("nan")
 
     def mask(self, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
         """Give the object on a slice of this size: (H, W), true where the logits are above 0."""
@@ -49,7 +54,12 @@ class BoxAnswer:
 
 
 def segment_slice(
-    engine: Engine, image: NDArray[np.generic], boxes: Sequence[Box], *, overlap: Overlap = "auto"
+    engine: Engine,
+    image: NDArray[np.generic],
+    boxes: Sequence[Box],
+    *,
+    overlap: Overlap = "auto",
+    told: Confidences | None = None,
 ) -> Labels:
     """Segment the boxes of one image.
 
@@ -58,6 +68,7 @@ def segment_slice(
         image: (H, W) or (H, W, 3), any integer or float dtype, finite.
         boxes: in original pixels, inside the image; may be empty.
         overlap: who owns a pixel that several objects claim; see `graysam.inference.overlap`.
+        told: filled with the model's confidence of each object, under slice 0.
 
     Returns:
         Labels (H, W): i + 1 for box i, 0 elsewhere; uint8 while that fits, else uint16.
@@ -71,6 +82,8 @@ def segment_slice(
     prompts = [Prompt(box, others=others) for box in boxes]
     for answer in answer_prompts(engine, prepared, engine.encode(prepared.canvas), prompts):
         painter.paint(answer.window, answer.logits, label=answer.index + 1)
+        if told is not None:
+            told.setdefault(answer.index, {})[0] = answer.confidence
     return labels
 
 
@@ -80,7 +93,7 @@ def answer_prompts(
     """Decode prompts of one slice and bring each answer back to original pixels, in the order of the prompts."""
     for start in range(0, len(prompts), BOXES_AT_ONCE):
         frame = frame_prompts(prepared, prompts[start : start + BOXES_AT_ONCE], engine.spec)
-        logits, _ = engine.decode(embedding, frame.inputs())
+        logits, ious = engine.decode(embedding, frame.inputs())
         for place, grid in enumerate(logits):
             window, values = frame.to_original(place, grid)
-            yield BoxAnswer(start + place, window, values)
+            yield BoxAnswer(start + place, window, values, float(ious[place]))

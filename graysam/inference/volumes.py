@@ -27,7 +27,7 @@ from graysam.boxes import Box, VolumeBox, box_around
 from graysam.cases import label_dtype
 from graysam.engines.protocol import Engine, FloatArray
 from graysam.image.preprocessing import PreparedSlice, prepare_slice, slice_at
-from graysam.inference.images import BOXES_AT_ONCE, Labels, answer_prompts
+from graysam.inference.images import BOXES_AT_ONCE, Confidences, Labels, answer_prompts
 from graysam.inference.overlap import PAINTERS, Overlap, Painter
 from graysam.models.frames import Window
 from graysam.prompts import Neighbour, Prompt, box_rows
@@ -81,6 +81,7 @@ def segment_volume(
     *,
     overlap: Overlap = "auto",
     kept_bytes: int = KEPT_BYTES,
+    told: Confidences | None = None,
 ) -> Labels:
     """Segment the objects of a volume.
 
@@ -93,6 +94,7 @@ def segment_volume(
         boxes: each the box on the object's middle slice and the slices it spans, inside the volume; may be empty.
         overlap: who owns a pixel that several objects claim, slice by slice; see `graysam.inference.overlap`.
         kept_bytes: bound of the embeddings kept between the sweeps.
+        told: filled with the model's confidence of each object on each slice where it found something.
 
     Returns:
         Labels (D, H, W): i + 1 for box i, 0 elsewhere, and outside each object's slices; uint8 while that fits, else
@@ -114,6 +116,8 @@ def segment_volume(
                 index = indices[answer.index]
                 mask = painter.paint(answer.window, answer.logits, label=index + 1)
                 propagation.follow(index, step, answer.window, mask)
+                if told is not None and mask.any():
+                    told.setdefault(index, {})[step.z] = answer.confidence
     return labels
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from graysam.cases import Kind
 from graysam.errors import CaseError
 from graysam.files import written_whole
+from graysam.runner.objects import FoundObject
 from graysam.runner.parts import Part
 
 
@@ -30,6 +31,7 @@ class CaseAccount:
         warnings: what was put right or looked odd.
         notes: what was decided: the intensity window, and where the boxes came from.
         error: what went wrong, for a failed case.
+        objects: what was found, box by box, with the model's confidence.
     """
 
     name: str
@@ -43,6 +45,7 @@ class CaseAccount:
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     error: str | None = None
+    objects: list[FoundObject] = field(default_factory=list)
 
     def line(self) -> str:
         """Give the account in one line for people."""
@@ -68,6 +71,7 @@ class CaseAccount:
             "warnings": list(self.warnings),
             "notes": list(self.notes),
             "error": self.error,
+            "objects": [found.to_dict() for found in self.objects],
         }
 
 

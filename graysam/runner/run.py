@@ -23,6 +23,7 @@ from graysam.files import TEMPORARY_SUFFIX, remove_stale_temporaries
 from graysam.formats.reading import Reading
 from graysam.formats.registry import FoundCase, list_cases, make_formats, wanted
 from graysam.runner.account import CaseAccount, RunAccount
+from graysam.runner.objects import TABLE, objects_of, write_table
 from graysam.runner.parts import Part
 from graysam.runner.timing import PhaseTimer
 
@@ -135,6 +136,22 @@ class Runner:
             on_case(account)
         return self.account
 
+    def write_table(self) -> Path | None:
+        """Write boxes.csv next to the answers, with the part in its name; None where all cases are of the challenge.
+
+        Raises:
+            CaseError: it cannot be written.
+        """
+        told = {case.name for case in self.cases if case.format.name != "npz"}
+        objects = {each.name: each.objects for each in self.account.cases if each.name in told and each.objects}
+        if not objects:
+            return None
+        table = Path(TABLE)
+        path = self._options.output_dir / f"{table.stem}{self._options.part.suffix}{table.suffix}"
+        skipped = [each.name for each in self.account.cases if each.status == "skipped"]
+        write_table(path, objects, kept=skipped)
+        return path
+
     def _is_finished(self, found: FoundCase) -> bool:
         """Tell whether a whole result is there; refused entries are not even opened, as reading a pipe may hang."""
         if found.refused is not None:
@@ -165,6 +182,9 @@ class Runner:
             with timer.phase("write"):
                 found.format.write(self._result(found), labels, source=found.path)
         if labels is not None and account.status == "done":
+            confidences = getattr(segmenter, "confidences", {})
+            # The challenge's cases are timed, and nobody reads their table.
+            account.objects = objects_of(case, labels, confidences, count=found.format.name != "npz")
             self._draw(found, case, labels, account)
 
     @contextmanager
