@@ -1,6 +1,7 @@
 """Pseudo-objects on drawn slices; the teacher is an engine without weights that finds what is bright."""
 
 import json
+import signal
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +20,7 @@ from graysam.models.spec import ModelSpec
 from graysam.store import PackedStore, StoreEntry, StoreWriter, encode_image, encode_runs, open_store
 from train.config import ConfigError, RunConfig
 from train.dataset import BatchSource, SliceMemory
-from train.pseudo.__main__ import main
+from train.pseudo.__main__ import Stop, main
 from train.pseudo.boxes import SOURCES, Candidate, box_iou, candidate_boxes
 from train.pseudo.keep import PseudoObject, Rules, TeacherAnswer, contrast, first_look, stability, without_duplicates
 from train.pseudo.maker import Plan, PseudoMaker
@@ -389,6 +390,17 @@ def test_a_run_wants_share_and_folder_together(half_labelled: PackedStore, tiny_
         Trainer(tiny_config, half_labelled, tmp_path, CPU, pseudo=tmp_path / "pseudo")
     trainer = Trainer(with_share, half_labelled, tmp_path, CPU, pseudo=tmp_path / "pseudo")
     assert trainer.train_step()["loss"] > 0
+
+
+def test_a_signal_or_the_clock_asks_to_stop_and_handlers_come_back():
+    before = signal.getsignal(signal.SIGTERM)
+    stop = Stop(minutes=float("inf"))
+    with stop.by_signals():
+        assert not stop()
+        signal.raise_signal(signal.SIGTERM)
+        assert stop()
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert Stop(minutes=0)()
 
 
 def test_the_command_takes_a_checkpoint_reports_and_draws(

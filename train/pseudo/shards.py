@@ -96,7 +96,7 @@ class Shard:
 
 
 def write_shard(folder: Path, shard: Shard) -> Path:
-    """Write a shard, whole or not at all."""
+    """Write a shard, whole or not at all; what a killed session was writing in its place is cleared away."""
     runs = [runs for objects in shard.objects for runs in objects]
     soft = [each for targets in shard.soft for each in targets]
     arrays: dict[str, Any] = {
@@ -116,6 +116,7 @@ def write_shard(folder: Path, shard: Shard) -> Path:
         "seconds": np.array(shard.seconds),
     }
     path = folder / f"objects-{shard.first:08d}.npz"
+    remove_stale_temporaries(folder, [path.name])
     with written_whole(path, PseudoError) as temporary, temporary.open("xb") as stream:
         np.savez_compressed(stream, **arrays)
     return path
@@ -176,7 +177,7 @@ def claim_folder(folder: Path, origin: Mapping[str, Any]) -> None:
         PseudoError: it holds pseudo-objects of another origin; the message says what differs.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    remove_stale_temporaries(folder, [ORIGIN_FILE, TRUST_FILE, REPORT_FILE, *(each.name for each in folder.iterdir())])
+    remove_stale_temporaries(folder, [ORIGIN_FILE, TRUST_FILE, REPORT_FILE])
     path, plain = folder / ORIGIN_FILE, json.loads(json.dumps(origin))
     if not path.exists():
         write_json(path, plain)
