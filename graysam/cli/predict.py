@@ -94,6 +94,7 @@ def predict(options: argparse.Namespace, start: float) -> int:
                 options.modality,
                 options.window,
             ),
+            strict=options.strict,
         ),
         segmenter_loader(options),
     )
@@ -232,6 +233,7 @@ def _add_folder_options(parser: argparse.ArgumentParser, mounted: FolderPairs) -
         action="store_true",
         help="make every result anew; this is the default, spelled out for scripts",
     )
+    folders.add_argument("--strict", action="store_true", help="fail cases about which there is a warning")
     folders.add_argument("--num-parts", type=int, metavar="N", help="split the cases into N parts and run only one")
     folders.add_argument("--part-id", type=int, metavar="I", help="which part to run, 0 to N - 1")
 

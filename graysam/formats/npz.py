@@ -53,6 +53,9 @@ class NpzFormat:
     name = "npz"
     cases = "*.npz"
 
+    def __init__(self, reading: object = None) -> None:
+        """Take the user's words on how cases are read, which say nothing about these files."""
+
     def claims(self, path: Path) -> bool:
         """Tell whether an entry of a folder is called .npz, in lower case; folders are not."""
         return path.suffix == SUFFIX and not path.is_dir()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graysam.cases import Modality, modality_of
 from graysam.errors import CaseError, PrepareError
-from graysam.image.windows import Units, Window, apply_window, choose_window, doubts, looks_like_hu, parse_window
+
+if TYPE_CHECKING:  # imported where a window is wanted: most runs want none, and their start is timed
+    from graysam.image.windows import Units, Window
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class Reading:
         """
         try:
             if self.window:
+                from graysam.image.windows import parse_window
+
                 parse_window(self.window)
         except PrepareError as error:
             raise CaseError(str(error)) from error
@@ -97,6 +101,8 @@ def windowed(
     Raises:
         CaseError: the window "as_is" for values beyond 0..255.
     """
+    from graysam.image.windows import apply_window, choose_window, doubts, parse_window
+
     modality, how = _modality(array, name, told, is_volume, reading)
     guessed = how == ""
     if reading.window:
@@ -132,6 +138,8 @@ def _modality(
     named = modality_of(name)
     if named is not None:
         return named, "by the name"
+    from graysam.image.windows import looks_like_hu
+
     return ("CT", "") if is_volume and looks_like_hu(array) else (None, "")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from graysam.cases import Modality
 from graysam.errors import PrepareError
 from graysam.formats.grids import Grid
-from graysam.image.windows import Units
+
+if TYPE_CHECKING:
+    from graysam.image.windows import Units
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".seg.nrrd", ".seg.nhdr", ".nrrd", ".nhdr")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")

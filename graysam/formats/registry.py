@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TypeAlias
 
 from graysam.formats.base import CaseFormat, CaseListing, GatheringFormat, list_entries
-from graysam.formats.dicom_series import DicomFormat
-from graysam.formats.npz import NpzFormat
-from graysam.formats.pictures import PictureFormat
 from graysam.formats.reading import Reading
-from graysam.formats.volumes import MetaFormat, NiftiFormat, NrrdFormat
 
 AnyFormat: TypeAlias = CaseFormat | GatheringFormat
 
-
-def make_formats(reading: Reading) -> tuple[AnyFormat, ...]:
-    """Give the formats, told how the user wants cases to be read."""
-    return (
-        NpzFormat(),
-        PictureFormat(reading),
-        NiftiFormat(reading),
-        MetaFormat(reading),
-        NrrdFormat(reading),
-        DicomFormat(reading),
-    )
+# Module and class, each made with the user's `Reading`.
+FORMATS = (
+    ("npz", "NpzFormat"),
+    ("pictures", "PictureFormat"),
+    ("volumes", "NiftiFormat"),
+    ("volumes", "MetaFormat"),
+    ("volumes", "NrrdFormat"),
+    ("dicom_series", "DicomFormat"),
+)
 
 
-FORMATS = make_formats(Reading())
+class Formats:
+    """The formats in order, told how the user wants cases to be read; each is imported when the ones before say no.
+
+    A folder of the challenge's cases, whose start is timed, therefore imports nothing but their own.
+    """
+
+    def __init__(self, reading: Reading | None = None) -> None:
+        self._reading = reading or Reading()
+        self._made: list[AnyFormat] = []
+
+    def __iter__(self) -> Iterator[AnyFormat]:
+        for number, (module, name) in enumerate(FORMATS):
+            if number == len(self._made):
+                kind = getattr(import_module(f"graysam.formats.{module}"), name)
+                self._made.append(kind(self._reading))
+            yield self._made[number]
 
 
 @dataclass(frozen=True)
@@ -57,25 +67,26 @@ class FoundCase:
         return self.format.result_name(self.path)
 
 
-def format_of(path: Path, formats: Sequence[AnyFormat] = FORMATS) -> AnyFormat | None:
+def format_of(path: Path, formats: Iterable[AnyFormat] | None = None) -> AnyFormat | None:
     """Give the first format that takes an entry of a folder for a case, None when none does."""
-    return next((each for each in formats if each.claims(path)), None)
+    return next((each for each in formats or Formats() if each.claims(path)), None)
 
 
-def list_cases(place: Path, formats: Sequence[AnyFormat] = FORMATS) -> list[FoundCase]:
+def list_cases(place: Path, formats: Iterable[AnyFormat] | None = None) -> list[FoundCase]:
     """List the cases of a folder in all formats, sorted by file name, refused entries among them.
 
     Args:
         place: a folder, or a single file, which must be a case.
-        formats: who is asked, in this order.
+        formats: who is asked, in this order; all by default.
 
     Raises:
         CaseError: the folder is missing or may not be listed, or the file is no case.
     """
+    asked = formats or Formats()
     owners: dict[Path, AnyFormat] = {}
 
     def claims(path: Path) -> bool:
-        owner = format_of(path, formats)
+        owner = format_of(path, asked)
         if owner is not None:
             owners[path] = owner
         return owner is not None
@@ -86,14 +97,14 @@ def list_cases(place: Path, formats: Sequence[AnyFormat] = FORMATS) -> list[Foun
         owner = owners[path]
         if not isinstance(owner, GatheringFormat):
             found.append(FoundCase(path, owner, refused))
-    for owner in formats:
+    gathering = {id(owner): owner for owner in owners.values() if isinstance(owner, GatheringFormat)}
+    for owner in gathering.values():
         own = [path for path in listing.cases if owners[path] is owner]
-        if own and isinstance(owner, GatheringFormat):
-            found += [FoundCase(path, each) for path, each in owner.gather(own)]
+        found += [FoundCase(path, each) for path, each in owner.gather(own)]
     return sorted(found, key=lambda case: (case.path.name, case.name))
 
 
 def wanted() -> str:
     """Say for people what a case looks like in a folder."""
-    first, *others = FORMATS
+    first, *others = Formats()
     return f"{first.cases}, or with boxes {', '.join(each.cases for each in others)}"

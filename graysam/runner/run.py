@@ -21,7 +21,7 @@ from graysam.cases import Case, Labels, label_dtype
 from graysam.errors import CaseError
 from graysam.files import TEMPORARY_SUFFIX, remove_stale_temporaries
 from graysam.formats.reading import Reading
-from graysam.formats.registry import FoundCase, list_cases, make_formats, wanted
+from graysam.formats.registry import Formats, FoundCase, list_cases, wanted
 from graysam.runner.account import CaseAccount, RunAccount
 from graysam.runner.objects import TABLE, objects_of, write_table
 from graysam.runner.parts import Part
@@ -76,6 +76,7 @@ class RunOptions:
         overlap: who wins where objects meet.
         overlay_dir: folder for pictures of the results, made if missing; None draws none.
         reading: where boxes stand and what values mean, for formats whose files do not say so.
+        strict: whether a case with a warning fails.
     """
 
     input_dir: Path
@@ -85,6 +86,7 @@ class RunOptions:
     overlap: Overlap = "auto"
     overlay_dir: Path | None = None
     reading: Reading = field(default_factory=Reading)
+    strict: bool = False
 
 
 class Runner:
@@ -104,7 +106,7 @@ class Runner:
         self._load = load
         self._segmenter: CaseSegmenter | None = None
         options.reading.check()
-        everything = list_cases(options.input_dir, make_formats(options.reading))
+        everything = list_cases(options.input_dir, Formats(options.reading))
         if not everything:
             raise CaseError(_nothing_to_do(options.input_dir))
         _refuse_clashes(everything)
@@ -168,7 +170,10 @@ class Runner:
         with self._guarded(found, account), timer.phase("read"):
             if found.refused is not None:
                 raise CaseError(found.refused)
-            case = found.format.read(found.path)
+            read = found.format.read(found.path)
+            if self._options.strict and read.warnings:
+                raise CaseError(f"{found.path.name}: {'; '.join(read.warnings)} (a warning, fatal with --strict).")
+            case = read
         if case is None:
             return
         account.shape, account.kind = case.image.shape, case.kind

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from graysam.boxes import clean_boxes
 from graysam.errors import CaseError
 from graysam.formats.npz import read_labels, write_case
 from graysam.formats.reading import BoxSource, Reading
-from graysam.formats.registry import list_cases, make_formats
+from graysam.formats.registry import Formats, list_cases
 from graysam.image.windows import apply_window, parse_window
 from graysam.inference.baselines import BaselineSegmenter
 from graysam.runner.account import RunAccount
@@ -281,7 +283,7 @@ def test_an_x_ray_is_an_image_and_comes_back_as_a_seg_of_one_frame(tmp_path):
 def test_an_empty_answer_is_a_seg_too(tmp_path):
     write_series(tmp_path / "in" / "scan")
     (tmp_path / "in" / "scan.boxes.csv").write_text("3,2,1,9,7,2\n")
-    (found,) = list_cases(tmp_path / "in", make_formats(Reading()))
+    (found,) = list_cases(tmp_path / "in", Formats(Reading()))
     found.format.read(found.path)
     found.format.write(tmp_path / "scan.seg.dcm", np.zeros(SHAPE, np.uint8), source=found.path)
     assert not labels_of_seg(tmp_path / "scan.seg.dcm", slice_positions()).any()
@@ -350,7 +352,7 @@ def test_the_model_gives_the_same_labels_in_every_format(everywhere):
 
 
 def names(folder: Path, reading: Reading | None = None) -> list[str]:
-    return [case.name for case in list_cases(folder, make_formats(reading or Reading()))]
+    return [case.name for case in list_cases(folder, Formats(reading or Reading()))]
 
 
 def test_series_are_sorted_out_of_loose_files_and_of_sub_folders_of_any_depth(tmp_path):
@@ -447,8 +449,6 @@ def test_a_dicom_series_that_fails_leaves_no_seg_and_is_resumed(tmp_path):
 
 
 def test_without_the_extra_the_error_says_the_one_command(tmp_path, monkeypatch):
-    import sys
-
     write_nifti(tmp_path / "in")
     write_series(tmp_path / "dicom" / "scan")
     for module in ("nifti", "dicom", "nifti_labels", "dicom_seg"):
@@ -458,6 +458,33 @@ def test_without_the_extra_the_error_says_the_one_command(tmp_path, monkeypatch)
     assert "needs the package nibabel; run: pip install" in predict(tmp_path).cases[0].error
     with pytest.raises(CaseError, match=r"scan: this needs the package pydicom.*; run: pip install"):
         names(tmp_path / "dicom", Reading(BoxSource(tmp_path)))
+
+
+def test_with_strict_a_warning_is_fatal(tmp_path):
+    write_nifti(tmp_path / "in")
+    (tmp_path / "boxes.csv").write_text(TABLE)
+    for modality, failed in ((None, True), ("CT", False)):
+        reading = Reading(BoxSource(tmp_path / "boxes.csv"), modality=modality)
+        options = RunOptions(tmp_path / "in", tmp_path / "out", reading=reading, strict=True)
+        (case,) = Runner(options, lambda: BaselineSegmenter("box")).run().cases
+        assert (case.status == "failed") is failed
+        assert case.error is None or "look like Hounsfield units" in case.error
+
+
+def test_a_run_on_the_challenges_cases_imports_no_reader_of_hospital_files(tmp_path):
+    write_case(tmp_path / "in.npz", image=np.zeros((4, 4), np.uint8), boxes=())
+    script = (
+        "import sys\nfrom graysam.cli.predict import main\n"
+        f"main(['-i', {str(tmp_path / 'in.npz')!r}, '-o', {str(tmp_path / 'out')!r}, '-q'])\n"
+        "slow = {'nibabel', 'pydicom', 'SimpleITK', 'highdicom', 'PIL', 'csv', 'json', 'gzip'}\n"
+        "print(sorted(slow & {*sys.modules}), sorted(name for name in sys.modules if 'graysam' in name))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    slow, ours = done.stdout.split("] [")
+    assert slow == "["
+    for module in ("formats.nifti", "formats.dicom'", "formats.volumes", "formats.pictures", "image.windows"):
+        assert f"graysam.{module}" not in ours
+    assert (tmp_path / "out" / "in.npz").is_file()
 
 
 def test_the_report_tells_window_and_origin_of_the_boxes(tmp_path):

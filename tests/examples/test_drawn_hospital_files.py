@@ -6,13 +6,13 @@ import pytest
 
 from examples import hospital_files
 from graysam.formats.reading import BoxSource, Reading
-from graysam.formats.registry import list_cases, make_formats
+from graysam.formats.registry import Formats, list_cases
 
 pytest.importorskip("highdicom", reason="the extra `files` is not installed")
 
 
 def boxes(folder: Path, source: BoxSource) -> dict[str, tuple]:
-    cases = list_cases(folder, make_formats(Reading(source)))
+    cases = list_cases(folder, Formats(Reading(source)))
     return {case.name: case.format.read(case.path).boxes for case in cases}
 
 
