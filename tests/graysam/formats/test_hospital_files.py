@@ -460,6 +460,15 @@ def test_without_the_extra_the_error_says_the_one_command(tmp_path, monkeypatch)
         names(tmp_path / "dicom", Reading(BoxSource(tmp_path)))
 
 
+@pytest.mark.parametrize("name", ["scan.mhd", "scan.nhdr"])
+def test_a_header_does_not_lead_to_voxels_out_of_the_input_folder(tmp_path, name):
+    path = write_itk(tmp_path / "in", name)
+    voxels = next(each for each in (tmp_path / "in").iterdir() if each != path)
+    voxels.rename(tmp_path / voxels.name)
+    path.write_bytes(path.read_bytes().replace(voxels.name.encode(), f"../{voxels.name}".encode()))
+    assert f"should lie in ../{voxels.name}, out of the input folder" in predict(tmp_path).cases[0].error
+
+
 def test_with_strict_a_warning_is_fatal(tmp_path):
     write_nifti(tmp_path / "in")
     (tmp_path / "boxes.csv").write_text(TABLE)
