@@ -6,8 +6,9 @@ How pixels, labels and edges are drawn stands in `graysam.image.drawing`.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -34,14 +35,23 @@ MAX_TILES = 12
 MAX_ENLARGEMENT = 2.0  # small images and slices are shown larger than they are, so that contours stay thin
 _WHITE = (255, 255, 255)
 
+Captions: TypeAlias = Mapping[int, str]
 
-def write_overlay(path: Path, case: Case, labels: NDArray[np.integer[Any]]) -> None:
+
+def write_overlay(path: Path, case: Case, labels: NDArray[np.integer[Any]], captions: Captions | None = None) -> None:
     """Draw a case with its labels and boxes, and write the PNG whole or not at all.
+
+    Args:
+        path: the file to make.
+        case: what was segmented.
+        labels: the answer, of the case's `label_shape`.
+        captions: what is written at the boxes of labels 1, 2, ...; the model's confidence, say.
 
     Raises:
         CaseError: the file cannot be written.
     """
-    picture = draw_volume(case, labels) if isinstance(case, VolumeCase) else draw_image(case, labels)
+    draw = draw_volume if isinstance(case, VolumeCase) else draw_image
+    picture = draw(case, labels, captions)  # type: ignore[arg-type]
     try:
         png = encode_png(picture)
     except ValueError as error:
@@ -50,16 +60,16 @@ def write_overlay(path: Path, case: Case, labels: NDArray[np.integer[Any]]) -> N
         temporary.write_bytes(png)
 
 
-def draw_image(case: ImageCase, labels: NDArray[np.integer[Any]]) -> BgrImage:
+def draw_image(case: ImageCase, labels: NDArray[np.integer[Any]], captions: Captions | None = None) -> BgrImage:
     """Draw an image at up to 1024 pixels a side, its labels in colour and its boxes as thin frames.
 
     labels: (H, W). Gives (h, w, 3) uint8, blue first as OpenCV has it.
     """
     boxes = dict(enumerate(case.boxes, start=1))
-    return _draw_slice(to_display(case.image), labels, boxes, max_side=MAX_IMAGE_SIDE)
+    return _draw_slice(to_display(case.image), labels, boxes, captions or {}, max_side=MAX_IMAGE_SIDE)
 
 
-def draw_volume(case: VolumeCase, labels: NDArray[np.integer[Any]]) -> BgrImage:
+def draw_volume(case: VolumeCase, labels: NDArray[np.integer[Any]], captions: Captions | None = None) -> BgrImage:
     """Draw up to 12 slices, evenly spread over those that the boxes span, side by side with their numbers.
 
     labels: (D, H, W). Gives (h, w, 3) uint8. A box is that of its object's middle
@@ -75,9 +85,8 @@ def draw_volume(case: VolumeCase, labels: NDArray[np.integer[Any]]) -> BgrImage:
     tiles = []
     for place, z in enumerate(slices):
         shown = {label: box.box for label, box in boxes.items() if home[label] == z}
-        tile = _draw_slice(volume[place], labels[z], shown, max_side=MAX_TILE_SIDE)
-        cv2.putText(tile, f"z {z}", (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 3, cv2.LINE_AA)
-        cv2.putText(tile, f"z {z}", (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, _WHITE, 1, cv2.LINE_AA)
+        tile = _draw_slice(volume[place], labels[z], shown, captions or {}, max_side=MAX_TILE_SIDE)
+        _write(tile, f"z {z}", (4, 14))
         tiles.append(tile)
     return _tiled(tiles)
 
@@ -95,15 +104,29 @@ def chosen_slices(case: VolumeCase) -> list[int]:
 
 
 def _draw_slice(
-    image: NDArray[np.uint8], labels: NDArray[np.integer[Any]], boxes: dict[int, Box], *, max_side: int
+    image: NDArray[np.uint8],
+    labels: NDArray[np.integer[Any]],
+    boxes: dict[int, Box],
+    captions: Captions,
+    *,
+    max_side: int,
 ) -> BgrImage:
     """Draw one slice at its picture's size: the longer side has `max_side` pixels, or fewer where it is small."""
     fit = PictureFit.for_image(image.shape[:2], max_side, largest_enlargement=MAX_ENLARGEMENT)
     colours = label_colours(max(int(labels.max(initial=0)), *boxes, 0))
     picture = paint_labels(scaled_picture(image, fit.size_wh), scaled_labels(labels, fit.size_wh), colours)
     for label, box in boxes.items():
-        cv2.rectangle(picture, *fit.corners(box), [int(value) for value in colours[label]], 1)
+        corner, opposite = fit.corners(box)
+        cv2.rectangle(picture, corner, opposite, [int(value) for value in colours[label]], 1)
+        if label in captions:
+            _write(picture, captions[label], (int(corner[0]) + 2, int(opposite[1]) - 3))
     return picture
+
+
+def _write(picture: BgrImage, text: str, place_xy: tuple[int, int]) -> None:
+    """Write white text with a black rim; its lower left corner lies at the place."""
+    for colour, thickness in (((0, 0, 0), 3), (_WHITE, 1)):
+        cv2.putText(picture, text, place_xy, cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, thickness, cv2.LINE_AA)
 
 
 def _tiled(tiles: list[BgrImage]) -> BgrImage:

@@ -251,7 +251,8 @@ class Runner:
         try:
             from graysam.runner.overlay import write_overlay  # only where pictures are wanted
 
-            write_overlay(self._options.overlay_dir / _overlay_name(found), case, labels)
+            told = {each.label: f"{each.confidence:.2f}" for each in account.objects if each.confidence is not None}
+            write_overlay(self._options.overlay_dir / _overlay_name(found), case, labels, told)
         except Exception as error:
             logger.debug("%s", case.name, exc_info=True)
             account.warnings.append(f"the overlay was not drawn: {error}")

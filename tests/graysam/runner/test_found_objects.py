@@ -88,3 +88,14 @@ def test_the_challenges_cases_get_no_table(tmp_path):
     assert runner.write_table() is None
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.npz"]
     assert account.cases[0].objects[0].voxels is None
+
+
+def test_the_overlay_shows_the_confidence_at_the_box():
+    from graysam.runner.overlay import draw_volume
+
+    case = VolumeCase("scan", None, np.zeros((1, 64, 64), np.uint8), (VolumeBox(Box(4, 4, 60, 60), 0, 0),))
+    nothing = np.zeros(case.image.shape, np.uint8)
+    plain, told = draw_volume(case, nothing), draw_volume(case, nothing, {1: "0.87"})
+    rows, columns = np.nonzero((plain != told).any(axis=2))
+    # The tile is drawn at twice the size: the box's lower left corner lies near x 8, y 121.
+    assert (8 <= columns.min() <= 14, columns.max() < 60, rows.min() > 100, rows.max() < 124) == (True,) * 4
