@@ -97,8 +97,8 @@ def summary_section(folder: Path) -> str:
         parts.append(f"First row (`unseen.json`): {unseen['source']}")
     if validation:
         parts.append(
-            f"Other rows: held-out cases of the data sets that GraySAM was trained on, {_engine(validation)} "
-            "(`validation.json`)."
+            f"Validation: held-out cases of the data sets trained on, {_engine(validation)} (`validation.json`); other "
+            "splits: data sets that no training saw."
         )
     if startup:
         parts.append(_startup_sentence(startup))
@@ -127,7 +127,8 @@ def _validation_rows(figures: Figures) -> list[list[str]]:
 def _slices_row(figures: Figures, kind: str) -> list[str]:
     model = next(iter(figures["slices"]))
     means = [100 * figures["slices"][name][kind]["mean"][0] for name in (model, "ellipse")]
-    title = f"{_split_title(figures)} slices, {ROW_TITLES[kind]}"
+    slices = "validation slices" if split_of(figures) == "val" else f"slices of the unseen split {split_of(figures)}"
+    title = f"{slices}, {ROW_TITLES[kind]}"
     return [title, f"{figures['prompts']} boxes", f"{means[0]:.1f}", NOT_MEASURED, f"{means[1]:.1f}"]
 
 
@@ -249,9 +250,14 @@ def precision_part(figures: Figures) -> str:
     head = ["", *(PRECISION_TITLES[kind] for kind in kinds), "ms, encode a slice", "ms, decode a box"]
     return (
         f"**Number formats**: mean DSC over the modalities in %, and its difference from the first row; medians of "
-        f"milliseconds, {figures['rows'][0]['threads']} thread(s); {figures['prompts']} boxes (`precision.json`; "
-        f"{_machine(figures)}):\n\n{markdown_table(head, rows)}"
+        f"milliseconds, {figures['rows'][0]['threads']} thread(s); {figures['prompts']} boxes{_weights(figures)} "
+        f"(`precision.json`; {_machine(figures)}):\n\n{markdown_table(head, rows)}"
     )
+
+
+def _weights(figures: Figures) -> str:
+    """Say which weights were measured, where they are not the ones that are here now."""
+    return f", weights {figures['weights']}" if "weights" in figures else ""
 
 
 def startup_part(figures: Figures) -> str:
