@@ -18,7 +18,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -209,6 +209,22 @@ class PackedStore:
     def masks(self, entry: StoreEntry) -> list[NDArray[np.bool_]]:
         """Give the (H, W) mask of every object of the slice."""
         return [decode_runs(runs, entry.size_hw) for runs in self.object_runs(entry)]
+
+
+class StoredVolume(Mapping[int, NDArray[np.uint8]]):
+    """The slices of one volume of a store by their z, each decoded when it is looked at."""
+
+    def __init__(self, store: PackedStore, entries: Mapping[int, StoreEntry]) -> None:
+        self._store, self._entries = store, entries
+
+    def __getitem__(self, z: int) -> NDArray[np.uint8]:
+        return self._store.image(self._entries[z])
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
 
 def open_store(path: Path) -> PackedStore:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -23,12 +23,12 @@ from graysam.inference.baselines import BaselineSegmenter
 from graysam.inference.volumes import outwards_from_middle
 from graysam.noisy_boxes import LARGEST_SHIFT_PX, reference_pixel, shifted
 from graysam.prompts import Neighbour, Prompt
+from graysam.store import PackedStore, StoredVolume, StoreEntry, open_store
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from graysam.models.spec import ModelSpec
-    from graysam.store import PackedStore, StoreEntry
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +67,6 @@ def calibration_slices(source: Path, spec: ModelSpec, count: int) -> list[Calibr
 
 def _from_store(path: Path, spec: ModelSpec, count: int) -> list[CalibrationSlice]:
     """Draw one object of `count` slices; boxes are tight, or up to 5 canvas pixels off on each side, in turn."""
-    from graysam.store import open_store
-
     store = open_store(path)
     rng = np.random.default_rng(0)
     queues: dict[str, list[StoreEntry]] = {}
@@ -91,36 +89,27 @@ def _from_store(path: Path, spec: ModelSpec, count: int) -> list[CalibrationSlic
             box = box_around(mask)
             if box is None:
                 continue
-            slices = _StoredSlices(store, volumes[entry.dataset, entry.case] if entry.z >= 0 else {entry.z: entry})
-            neighbour = slices.neighbour(entry.z + 1, mask, spec) if entry.z >= 0 else None
+            entries = volumes[entry.dataset, entry.case] if entry.z >= 0 else {entry.z: entry}
+            neighbour = _neighbour(store, entries, entry.z + 1, mask, spec) if entry.z >= 0 else None
             largest_px = len(drawn) % 2 * LARGEST_SHIFT_PX * reference_pixel(entry.size_hw)
             prompt = Prompt(_off_both_ways(box, largest_px, entry.size_hw, rng), neighbour)
-            drawn.append(CalibrationSlice(f"{entry.case}/z{entry.z}", slice_at(slices, entry.z, spec), prompt))
+            drawn.append(
+                CalibrationSlice(
+                    f"{entry.case}/z{entry.z}", slice_at(StoredVolume(store, entries), entry.z, spec), prompt
+                )
+            )
     return drawn
 
 
-class _StoredSlices(Mapping[int, "NDArray[np.uint8]"]):
-    """The slices of one volume of a store by their number, decoded when they are looked at."""
-
-    def __init__(self, store: PackedStore, entries: Mapping[int, StoreEntry]) -> None:
-        self._store, self._entries = store, entries
-
-    def __getitem__(self, z: int) -> NDArray[np.uint8]:
-        return self._store.image(self._entries[z])
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def neighbour(self, z: int, mask: NDArray[np.bool_], spec: ModelSpec) -> Neighbour | None:
-        """Give slice z with the object there that a mask overlaps most; None where there is no such slice or object."""
-        entry = self._entries.get(z)
-        if entry is None or entry.size_hw != mask.shape:
-            return None
-        most = max(self._store.masks(entry), key=lambda each: int((each & mask).sum()))
-        return Neighbour(slice_at(self, z, spec), most) if (most & mask).any() else None
+def _neighbour(
+    store: PackedStore, entries: Mapping[int, StoreEntry], z: int, mask: NDArray[np.bool_], spec: ModelSpec
+) -> Neighbour | None:
+    """Give slice z with the object there that a mask overlaps most; None where there is no such slice or object."""
+    entry = entries.get(z)
+    if entry is None or entry.size_hw != mask.shape:
+        return None
+    most = max(store.masks(entry), key=lambda each: int((each & mask).sum()))
+    return Neighbour(slice_at(StoredVolume(store, entries), z, spec), most) if (most & mask).any() else None
 
 
 def _off_both_ways(box: Box, largest_px: float, size_hw: tuple[int, int], rng: np.random.Generator) -> Box:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graysam.image.preprocessing import slice_at
 from graysam.models.spec import ModelSpec
-from graysam.store import PackedStore, StoreEntry
+from graysam.store import PackedStore, StoredVolume, StoreEntry
 from train.pseudo.shards import SPLIT
 
 
@@ -38,24 +37,8 @@ class TrainingSlices:
         entry = self.entries[number]
         if entry.z < 0:
             return self.image(number)
-        return slice_at(_LazyVolume(self._store, self._volumes[entry.dataset, entry.case]), entry.z, spec)
+        return slice_at(StoredVolume(self._store, self._volumes[entry.dataset, entry.case]), entry.z, spec)
 
     def masks(self, number: int) -> list[NDArray[np.bool_]]:
         """Give the (H, W) masks of a slice's labelled objects."""
         return self._store.masks(self.entries[number])
-
-
-class _LazyVolume(Mapping[int, NDArray[np.uint8]]):
-    """The slices of a volume by their z, decoded when they are looked at."""
-
-    def __init__(self, store: PackedStore, entries: Mapping[int, StoreEntry]) -> None:
-        self._store, self._entries = store, entries
-
-    def __getitem__(self, z: int) -> NDArray[np.uint8]:
-        return self._store.image(self._entries[z])
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
