@@ -84,12 +84,19 @@ class VolumeBox:
         flat = self.box
         return flat.x_min, flat.y_min, self.z_min, flat.x_max, flat.y_max, self.z_max
 
+    def place(self, z: int) -> float:
+        """Tell where slice `z` lies: 0 in the middle, within -1 and 1 on the object's slices, beyond them outside."""
+        return (z - (self.z_min + self.z_max) / 2) / ((self.z_max - self.z_min + 1) / 2)
+
     def cross_section(self, z: int) -> Box:
         """Give the box round slice `z` of the ellipsoid that touches the sides of this box; one pixel beyond them."""
-        radius = (self.z_max - self.z_min + 1) / 2
-        offset = (z - (self.z_min + self.z_max) / 2) / radius
-        share = math.sqrt(max(0.0, 1 - offset * offset))
+        share = ellipsoid_share(self.place(z))
         return Box.about(self.box.centre, width=share * self.box.width, height=share * self.box.height)
+
+
+def ellipsoid_share(place: float) -> float:
+    """Give how wide an ellipsoid is at a place along its axis, by its middle: 1 at 0, and 0 from -1 and 1 outwards."""
+    return math.sqrt(max(0.0, 1 - place * place))
 
 
 def box_around(mask: NDArray[np.bool_]) -> Box | None:

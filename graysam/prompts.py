@@ -63,4 +63,4 @@ class Prompt:
 
 def box_rows(boxes: Sequence[Box]) -> NDArray[np.float64]:
     """Give boxes as (N, 4) x_min, y_min, x_max, y_max, as `Prompt.others` holds them."""
-    return np.array([[box.x_min, box.y_min, box.x_max, box.y_max] for box in boxes], np.float64).reshape(-1, 4)
+    return np.array([box.numbers for box in boxes], np.float64).reshape(-1, 4)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from terminals import shown_on_a_terminal
 
 import graysam
 import predict
@@ -335,22 +335,8 @@ def test_predict_sh_passes_options_on_from_any_folder(folder, cwd):
 
 def test_a_terminal_gets_a_bar_and_what_went_wrong_but_no_line_for_each_case(folder):
     break_one(folder)
-    master, slave = pty.openpty()
     command = [sys.executable, ROOT / "predict.py", "-i", folder / "in", "-o", folder / "out", "--engine", "box"]
-    process = subprocess.Popen(command, stderr=slave)
-    os.close(slave)
-    shown = b""
-    while True:
-        try:
-            block = os.read(master, 65536)
-        except OSError:  # the other end is closed
-            break
-        if not block:
-            break
-        shown += block
-    os.close(master)
-    assert process.wait() == 1
-    text = shown.decode()
+    text = shown_on_a_terminal(command, status=1)
     assert "3/3" in text
     assert "3DBox_CT_1]" in text
     assert "2DBox_MR_9: FAILED" in text

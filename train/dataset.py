@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graysam.boxes import Box, box_around
+from graysam.boxes import Box, VolumeBox, box_around
 from graysam.image.preprocessing import prepare_slice, slice_at
 from graysam.machine import usable_cores
 from graysam.models.frames import Masks, frame_prompts
@@ -303,8 +303,8 @@ class BatchSource:
         )
         if box is None:
             return Prompt(_noisy_box(mask, scale, noise, rng))
-        place = (known.place - (known.length - 1) / 2) / (known.length / 2)
-        return Prompt(box, Neighbour(known.image, found), place=place)
+        spanned = VolumeBox(box, 0, known.length - 1)
+        return Prompt(box, Neighbour(known.image, found), place=spanned.place(known.place))
 
     def _draw(self, number: int, rng: np.random.Generator) -> DrawnImage:
         config, wanted = self._config, self._config.prompts_per_image

@@ -102,7 +102,7 @@ def segment_volume(
     """
     labels: Labels = np.zeros(volume.shape[:3], label_dtype(len(boxes)))
     slices = _Slices(engine, volume, kept_bytes)
-    propagation = _Propagation(boxes, size_hw=(volume.shape[1], volume.shape[2]))
+    propagation = _Propagation(boxes, size_hw=(volume.shape[1], volume.shape[2]), hints=engine.spec.hints)
     painters: dict[int, Painter] = {}  # of the slices that the second sweep comes back to
     for step in plan_sweeps(boxes):
         painter = painters.pop(step.z, None) or PAINTERS[overlap](labels[step.z], dtype=np.float16)
@@ -136,22 +136,25 @@ class _Propagation:
     Kept is, of each object with a slice ahead, the part of its mask that was decoded.
     """
 
-    def __init__(self, boxes: Sequence[VolumeBox], *, size_hw: tuple[int, int]) -> None:
+    def __init__(self, boxes: Sequence[VolumeBox], *, size_hw: tuple[int, int], hints: bool) -> None:
         self._given = boxes
+        self._hints = hints
         self._middles = [next(outwards_from_middle(box.z_min, box.z_max))[0] for box in boxes]
         self._size_hw = size_hw
         self._found: dict[tuple[int, bool], _Found] = {}
 
     def prompt(self, index: int, step: Step, image_at: Callable[[int], NDArray[np.generic]]) -> Prompt:
         """Give what a step asks for an object with."""
-        known, given = self._known(index, step, image_at), self._given[index]
+        known = self._known(index, step, image_at)
+        box = self._box(index, step, known)
+        if not self._hints:  # the boxes of all others, for each object on each slice, would be made for nobody
+            return Prompt(box, known)
         others = [
-            box.cross_section(step.z).within(self._size_hw)
-            for number, box in enumerate(self._given)
-            if number != index and box.z_min <= step.z <= box.z_max
+            each.cross_section(step.z).within(self._size_hw)
+            for number, each in enumerate(self._given)
+            if number != index and each.z_min <= step.z <= each.z_max
         ]
-        place = (step.z - (given.z_min + given.z_max) / 2) / ((given.z_max - given.z_min + 1) / 2)
-        return Prompt(self._box(index, step, known), known, others=box_rows(others), place=place)
+        return Prompt(box, known, others=box_rows(others), place=self._given[index].place(step.z))
 
     def _known(self, index: int, step: Step, image_at: Callable[[int], NDArray[np.generic]]) -> Neighbour | None:
         """Give what was found on the slice before; None at the start and for a lost object."""

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from graysam.boxes import ellipsoid_share
 from graysam.image.geometry import BoxView
 from graysam.prompts import Click, Prompt
 
@@ -36,7 +37,7 @@ def draw_hints(view: BoxView, prompt: Prompt) -> NDArray[np.float32]:
     if prompt.previous is not None:
         found = view.sample(prompt.previous.astype(np.float32)) * 2 - 1
         maps[4] = found.reshape(side, 2, side, 2).mean(axis=(1, 3))
-    maps[5] = np.sqrt(max(0.0, 1 - prompt.place**2)) - 1
+    maps[5] = ellipsoid_share(prompt.place) - 1
     return maps
 
 

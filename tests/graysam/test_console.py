@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
-import pty
 import re
-import subprocess
 import sys
 import time
 
 import pytest
+from terminals import shown_on_a_terminal
 
 from graysam.console import OneLineFormatter, harmless, logging_to_stderr, progress, run_command, tracked
 from graysam.errors import CaseError
@@ -121,21 +119,7 @@ def test_progress_may_be_silent_and_still_counts(silent, capsys):
 
 def on_a_terminal(program: str) -> str:
     """Give what a program's stderr shows on a terminal."""
-    master, slave = pty.openpty()
-    process = subprocess.Popen([sys.executable, "-c", program], stderr=slave)
-    os.close(slave)
-    shown = b""
-    while True:
-        try:
-            block = os.read(master, 65536)
-        except OSError:  # the other end is closed
-            break
-        if not block:
-            break
-        shown += block
-    os.close(master)
-    assert process.wait() == 0
-    return shown.decode()
+    return shown_on_a_terminal([sys.executable, "-c", program])
 
 
 PROGRAM = """
