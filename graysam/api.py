@@ -23,7 +23,8 @@ from graysam.cases import Case, VolumeCase
 from graysam.engines.protocol import Engine
 from graysam.engines.select import TORCH_FILE, choose_engine, read_cpu_facts
 from graysam.errors import CaseError, EngineError
-from graysam.inference.images import Confidences, Labels, segment_slice
+from graysam.image.preprocessing import slice_at
+from graysam.inference.images import Confidences, Labels, PromptedSlice, segment_slice
 from graysam.inference.overlap import Overlap
 from graysam.inference.volumes import segment_volume
 
@@ -125,6 +126,37 @@ class Segmenter:
         _tell(notes)
         self.confidences = {}
         return segment_volume(self.engine, volume, cleaned, overlap=overlap, told=self.confidences)
+
+    @property
+    def takes_clicks(self) -> bool:
+        """Tell whether the model is shown clicks and earlier answers; one that is not refuses them."""
+        return self.engine.spec.hints
+
+    def prepare_slice(self, image: NDArray[Any], z: int | None = None) -> PromptedSlice:
+        """Encode an image, or one slice of a volume, for many prompts, each answered in the time of one decoding.
+
+            prepared = segmenter.prepare_slice(image)
+            answer = prepared.answer([Prompt(Box(120, 80, 260, 210))])[0]
+            mask = answer.mask(prepared.size_hw)
+
+        Args:
+            image: (H, W) or (H, W, 3); with `z` a volume (D, H, W). Any integer or float dtype, finite.
+            z: the slice of the volume, counted from 0.
+
+        Returns:
+            The slice; its `answer` takes `graysam.prompts.Prompt`s and gives, in their order, masks and the model's
+            confidence in them.
+
+        Raises:
+            CaseError: an image of another shape, or no such slice.
+        """
+        if z is None:
+            _check_image(image, "(H, W) or (H, W, 3)", image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3))
+            return PromptedSlice(self.engine, image)
+        _check_image(image, "(D, H, W)", image.ndim == 3)
+        if not 0 <= z < len(image):
+            raise CaseError(f"slice {z}: the volume has slices 0 to {len(image) - 1}.")
+        return PromptedSlice(self.engine, slice_at(image, z, self.engine.spec))
 
     def segment_case(self, case: Case, *, overlap: Overlap = "auto") -> Labels:
         """Segment a case that a reader of `graysam.formats` has checked and cleaned.

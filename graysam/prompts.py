@@ -6,6 +6,7 @@ that a decoder reads. numpy only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graysam.boxes import Box
+from graysam.errors import CaseError
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +61,29 @@ class Prompt:
     clicks: tuple[Click, ...] = ()
     previous: NDArray[np.bool_] | None = None
     place: float = 0.0
+
+    @property
+    def is_correction(self) -> bool:
+        """Tell whether it asks for more than an answer to a box: it has clicks, or an earlier answer."""
+        return bool(self.clicks) or self.previous is not None
+
+    def check(self, size_hw: tuple[int, int], *, name: str) -> None:
+        """Refuse clicks off the slice and an earlier answer of another size.
+
+        Raises:
+            CaseError: beginning with `name`.
+        """
+        height, width = size_hw
+        for click in self.clicks:
+            if not (math.isfinite(click.x) and math.isfinite(click.y)):
+                raise CaseError(f"{name}: a click at x {click.x}, y {click.y} is no place; wanted numbers.")
+            if not (0 <= click.x <= width - 1 and 0 <= click.y <= height - 1):
+                raise CaseError(
+                    f"{name}: a click at x {click.x:g}, y {click.y:g} lies outside the image of width {width}, height "
+                    f"{height}; coordinates count from 0."
+                )
+        if self.previous is not None and self.previous.shape != size_hw:
+            raise CaseError(f"{name}: the earlier answer has shape {self.previous.shape}, the image {size_hw}.")
 
 
 def box_rows(boxes: Sequence[Box]) -> NDArray[np.float64]:

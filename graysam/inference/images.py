@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from graysam.boxes import Box
 from graysam.cases import label_dtype
 from graysam.engines.protocol import Engine, FloatArray
+from graysam.errors import CaseError
 from graysam.image.preprocessing import PreparedSlice, prepare_slice
 from graysam.inference.overlap import PAINTERS, Overlap
 from graysam.models.frames import Window, frame_prompts
@@ -87,10 +88,50 @@ def segment_slice(
     return labels
 
 
+class PromptedSlice:
+    """A slice that is encoded once and keeps its embedding, so that each further prompt costs one decoding.
+
+    For programs that ask again and again, such as a page on which a person draws: `graysam.api.Segmenter` makes one
+    with `prepare_slice`. As little safe for use by several threads at once as its engine.
+
+    Attributes:
+        size_hw: height and width of the slice in original pixels.
+    """
+
+    def __init__(self, engine: Engine, image: NDArray[np.generic]) -> None:
+        """Prepare and encode a slice: (H, W), or (H, W, 3), any integer or float dtype, finite."""
+        self._engine = engine
+        self._prepared = prepare_slice(image, engine.spec)
+        self._embedding = engine.encode(self._prepared.canvas)
+        self.size_hw = self._prepared.fit.size_hw
+
+    def answer(self, prompts: Sequence[Prompt]) -> list[BoxAnswer]:
+        """Answer prompts in their order; masks may overlap.
+
+        Args:
+            prompts: boxes inside the slice (`graysam.boxes.clean_boxes`), clicks on it, in original pixels.
+
+        Raises:
+            CaseError: a prompt says what this model is not shown, or does not fit the slice.
+        """
+        for index, prompt in enumerate(prompts):
+            prompt.check(self.size_hw, name=f"prompt {index}")
+        return list(answer_prompts(self._engine, self._prepared, self._embedding, prompts))
+
+
 def answer_prompts(
     engine: Engine, prepared: PreparedSlice, embedding: FloatArray, prompts: Sequence[Prompt]
 ) -> Iterator[BoxAnswer]:
-    """Decode prompts of one slice and bring each answer back to original pixels, in the order of the prompts."""
+    """Decode prompts of one slice and bring each answer back to original pixels, in the order of the prompts.
+
+    Raises:
+        CaseError: clicks or an earlier answer, and the model is shown none.
+    """
+    if not engine.spec.hints and any(prompt.is_correction for prompt in prompts):
+        raise CaseError(
+            f"clicks: the model {engine.spec.name!r} takes boxes alone (its spec.json says no 'hints'), so that "
+            "clicks and an earlier answer would change nothing. Leave them out, or choose weights trained with hints."
+        )
     for start in range(0, len(prompts), BOXES_AT_ONCE):
         frame = frame_prompts(prepared, prompts[start : start + BOXES_AT_ONCE], engine.spec)
         logits, ious = engine.decode(embedding, frame.inputs())

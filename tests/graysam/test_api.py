@@ -8,6 +8,7 @@ from graysam import Segmenter
 from graysam.api import default_weights
 from graysam.boxes import Box, VolumeBox
 from graysam.errors import CaseError, EngineError
+from graysam.prompts import Click, Prompt
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +126,44 @@ def test_importing_the_package_costs_nothing():
     )
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
+
+
+def test_a_prepared_slice_answers_as_the_whole_call_does_and_encodes_once(segmenter):
+    boxes = [Box(20, 15, 49, 34), Box(5, 30, 40, 55)]
+    prepared = segmenter.prepare_slice(drawn())
+    assert prepared.size_hw == (60, 80)
+    for number, box in enumerate(boxes):
+        answer = prepared.answer([Prompt(box)])[0]
+        assert np.array_equal(answer.mask(prepared.size_hw), segmenter.segment_image(drawn(), [box]) == 1)
+        assert [each.index for each in prepared.answer([Prompt(box)] * (number + 1))] == list(range(number + 1))
+    assert prepared.answer([]) == []
+
+
+def test_a_slice_of_a_volume_is_prepared_like_the_image_that_it_is(segmenter):
+    volume = np.stack([drawn(), drawn()[::-1], drawn()])
+    of_volume, alone = segmenter.prepare_slice(volume, z=1), segmenter.prepare_slice(volume[1])
+    prompt = Prompt(Box(20, 25, 49, 44))
+    assert np.array_equal(of_volume.answer([prompt])[0].logits, alone.answer([prompt])[0].logits)
+    with pytest.raises(CaseError, match="slice 3: the volume has slices 0 to 2"):
+        segmenter.prepare_slice(volume, z=3)
+
+
+def test_a_model_that_takes_no_clicks_says_so_and_never_ignores_them(segmenter):
+    prepared, box = segmenter.prepare_slice(drawn()), Box(20, 15, 49, 34)
+    assert not segmenter.takes_clicks
+    for asked in (Prompt(box, clicks=(Click(3, 4, True),)), Prompt(box, previous=np.zeros((60, 80), bool))):
+        with pytest.raises(CaseError, match="clicks: the model 'tiny' takes boxes alone"):
+            prepared.answer([Prompt(box), asked])
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"clicks": (Click(80, 4, True),)}, r"prompt 0: a click at x 80, y 4 lies outside the image of width 80"),
+        ({"clicks": (Click(float("nan"), 4, True),)}, "prompt 0: a click at x nan, y 4 is no place"),
+        ({"previous": np.zeros((80, 60), bool)}, r"the earlier answer has shape \(80, 60\), the image \(60, 80\)"),
+    ],
+)
+def test_prompts_that_do_not_fit_the_slice_are_named(segmenter, said, message):
+    with pytest.raises(CaseError, match=message):
+        segmenter.prepare_slice(drawn()).answer([Prompt(Box(20, 15, 49, 34), **said)])
