@@ -27,7 +27,7 @@ from graysam.boxes import Box, VolumeBox, box_around
 from graysam.cases import label_dtype
 from graysam.engines.protocol import Engine, FloatArray
 from graysam.image.preprocessing import PreparedSlice, prepare_slice, slice_at
-from graysam.inference.images import BOXES_AT_ONCE, Confidences, Labels, answer_prompts
+from graysam.inference.images import BOXES_AT_ONCE, BoxAnswer, Confidences, Labels, answer_prompts
 from graysam.inference.overlap import PAINTERS, Overlap, Painter
 from graysam.models.frames import Window
 from graysam.prompts import Neighbour, Prompt, box_rows
@@ -101,24 +101,40 @@ def segment_volume(
         uint16. An object that is lost on a slice (empty mask) is looked for with its given box on the next.
     """
     labels: Labels = np.zeros(volume.shape[:3], label_dtype(len(boxes)))
+    painters: dict[int, Painter] = {}  # of the slice at hand, and of those that the second sweep comes back to
+    for step, answer in answer_volume(engine, volume, boxes, kept_bytes=kept_bytes):
+        if step.z not in painters:
+            painters[step.z] = PAINTERS[overlap](labels[step.z], dtype=np.float16)
+        mask = painters[step.z].paint(answer.window, answer.logits, label=answer.index + 1)
+        if step.last_visit and answer.index == step.objects[-1]:
+            del painters[step.z]
+        if told is not None and mask.any():
+            told.setdefault(answer.index, {})[step.z] = answer.confidence
+    return labels
+
+
+def answer_volume(
+    engine: Engine, volume: NDArray[np.generic], boxes: Sequence[VolumeBox], *, kept_bytes: int = KEPT_BYTES
+) -> Iterator[tuple[Step, BoxAnswer]]:
+    """Follow the objects of a volume, and give the answer for each object on each of its slices as it is found.
+
+    Masks of different objects may overlap; whoever takes the answers says what becomes of that, may show how far it is,
+    and may stop. Arguments as for `segment_volume`.
+
+    Yields:
+        The step, and the answer to one of its objects, which `index` names; in the order of `plan_sweeps`.
+    """
     slices = _Slices(engine, volume, kept_bytes)
     propagation = _Propagation(boxes, size_hw=(volume.shape[1], volume.shape[2]), hints=engine.spec.hints)
-    painters: dict[int, Painter] = {}  # of the slices that the second sweep comes back to
     for step in plan_sweeps(boxes):
-        painter = painters.pop(step.z, None) or PAINTERS[overlap](labels[step.z], dtype=np.float16)
-        if not step.last_visit:
-            painters[step.z] = painter
         prepared, embedding = slices.get(step)
         for start in range(0, len(step.objects), BOXES_AT_ONCE):
             indices = step.objects[start : start + BOXES_AT_ONCE]
             prompts = [propagation.prompt(index, step, slices.image) for index in indices]
             for answer in answer_prompts(engine, prepared, embedding, prompts):
-                index = indices[answer.index]
-                mask = painter.paint(answer.window, answer.logits, label=index + 1)
-                propagation.follow(index, step, answer.window, mask)
-                if told is not None and mask.any():
-                    told.setdefault(index, {})[step.z] = answer.confidence
-    return labels
+                named = replace(answer, index=indices[answer.index])
+                propagation.follow(named.index, step, answer.window, answer.logits > 0)
+                yield step, named
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from bright_engine import PLAIN_TINY, BrightEngine
 from graysam.boxes import Box, VolumeBox, box_around
 from graysam.image.geometry import BoxView, CanvasFit
 from graysam.inference import volumes
-from graysam.inference.volumes import expected_box, outwards_from_middle, plan_sweeps, segment_volume
+from graysam.inference.volumes import answer_volume, expected_box, outwards_from_middle, plan_sweeps, segment_volume
 
 
 @pytest.mark.parametrize(
@@ -234,6 +234,15 @@ def test_a_slice_is_cut_and_converted_once_a_sweep_whatever_the_number_of_object
     assert np.array_equal(labels, segment_volume(MemoryEngine(), plain, [VolumeBox(box.box, 0, 8) for box in boxes]))
     # up from the middle, slice 4; then down from it, which has been forgotten meanwhile
     assert volume.cut == [4, 5, 6, 7, 8, 3, 4, 2, 1, 0]
+
+
+def test_whoever_takes_the_answers_one_by_one_may_stop_and_nothing_more_is_computed():
+    volume, boxes = spread_objects()
+    engine = BrightEngine()
+    answers = answer_volume(engine, volume, [VolumeBox(box.box, 0, 8) for box in boxes[:2]])
+    taken = [(step.z, answer.index) for (step, answer), _ in zip(answers, range(5), strict=False)]
+    assert taken == [(4, 0), (4, 1), (5, 0), (5, 1), (6, 0)]
+    assert len(engine.encoded) == 3
 
 
 def test_objects_due_on_a_slice_are_decoded_together():
