@@ -37,12 +37,12 @@ class Processes:
     def averaging(self, module: nn.Module) -> nn.Module:
         """Give a module whose gradients become their means over the processes, while they are computed.
 
-        Each process keeps the running statistics of its own norms; those of process 0 are shipped.
+        Each process keeps the running statistics of its own norms; those of process 0 are shipped. Every weight that
+        wants a gradient must get one in every batch, which `build_network` sees to.
         """
         if self.count == 1:
             return module
-        # Parts of SAM's prompt encoder (points, earlier masks) have no gradient here, and must not be waited for.
-        return DistributedDataParallel(module, forward_sync_buffers=False, find_unused_parameters=True)
+        return DistributedDataParallel(module, forward_sync_buffers=False)
 
     @staticmethod
     def not_yet(module: nn.Module) -> AbstractContextManager[None]:

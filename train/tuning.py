@@ -35,9 +35,12 @@ class LowRankAddition(nn.Module):
 def apply_tuning(model: nn.Module, tuning: TuningConfig) -> None:
     """Freeze what a config says, and add low-rank additions; with the default config, nothing changes.
 
+    Layers that the network keeps still by itself, as no prompt reaches them, get no additions.
+
     Raises:
         ConfigError: a name is the start of no module's name.
     """
+    moved = {each for each in model.modules() if isinstance(each, nn.Conv2d | nn.Linear) and each.weight.requires_grad}
     for part in _parts(model, tuning.frozen, "frozen"):
         part.requires_grad_(False)
     if tuning.lora_rank == 0:
@@ -47,7 +50,7 @@ def apply_tuning(model: nn.Module, tuning: TuningConfig) -> None:
         raise ConfigError(f"tuning.lora_parts: the model has none of the modules {tuning.lora_parts}.")
     for part in _parts(model, present, "lora_parts"):
         part.requires_grad_(False)
-        for layer in [each for each in part.modules() if isinstance(each, nn.Conv2d | nn.Linear)]:
+        for layer in [each for each in part.modules() if each in moved]:
             addition = LowRankAddition(layer.weight, rank=tuning.lora_rank, scale=tuning.lora_scale)
             parametrize.register_parametrization(layer, "weight", addition)
 

@@ -58,10 +58,13 @@ class Decoder(nn.Module):
     Attributes:
         boxes_at_once: how many boxes an exported decoder takes in one call; None for any number.
         float_parts: submodules, by name, whose arithmetic stays in floats when the rest is quantized to int8.
+        unreached_parts: submodules, by name, that no prompt reaches. They are there so that published weights load and
+            save whole; training leaves them as they are.
     """
 
     boxes_at_once: ClassVar[int | None] = None
     float_parts: ClassVar[tuple[str, ...]] = ()
+    unreached_parts: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, spec: ModelSpec, shape: EmbeddingShape) -> None:
         super().__init__()
@@ -145,11 +148,17 @@ class Network(nn.Module):
 def build_network(spec: ModelSpec) -> Network:
     """Build the network that a spec describes, with fresh weights.
 
+    Weights that no prompt reaches want no gradient; all others get one from every batch, so that several processes
+    need not look for those without.
+
     Raises:
         CheckpointError: the encoder's embedding is not what the spec says, or not what the decoder takes.
     """
     shape = _fitting_shape(spec)
-    return Network(spec, _encoder_class(spec)(spec), _decoder_class(spec)(spec, shape))
+    decoder = _decoder_class(spec)(spec, shape)
+    for part in decoder.unreached_parts:
+        decoder.get_submodule(part).requires_grad_(False)
+    return Network(spec, _encoder_class(spec)(spec), decoder)
 
 
 def answer_side(spec: ModelSpec) -> int:

@@ -53,6 +53,16 @@ def test_an_addition_is_the_product_of_its_halves_times_scale_over_rank():
     torch.testing.assert_close(net[0].weight, expected)
 
 
+def test_parts_that_no_prompt_reaches_get_no_additions():
+    sam = ModelSpec(name="small", decoder="sam", canvas=64, encoder_widths=(8,) * 5, embedding_width=32)
+    net = build_network(sam)
+    apply_tuning(net, TuningConfig(lora_rank=2, lora_parts=("decoder",)))
+    trained = {name for name, each in net.decoder.named_parameters() if each.requires_grad}
+    heads = "mask_decoder.output_hypernetworks_mlps"
+    assert f"{heads}.0.layers.2.parametrizations.weight.0.up" in trained
+    assert not any(name.startswith((f"{heads}.1", f"{heads}.2", "prompt_encoder.mask_down")) for name in trained)
+
+
 def test_plain_weights_find_their_place_under_additions():
     net = small_net()
     plain = {name: value + 1 for name, value in net.state_dict().items()}

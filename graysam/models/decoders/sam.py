@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from graysam.errors import CheckpointError
-from graysam.models.decoders.sam_mask_decoder import HEADS, MaskDecoder
+from graysam.models.decoders.sam_mask_decoder import HEADS, UNANSWERED_HEADS, MaskDecoder
 from graysam.models.decoders.sam_prompt_encoder import PromptEncoder
 from graysam.models.network import Decoder, EmbeddingShape
 from graysam.models.spec import ModelSpec
@@ -21,6 +21,14 @@ WIDTH_UNIT = 2 * HEADS
 
 class SamDecoder(Decoder):
     """Boxes are shown by their corners; any number goes into one call, as they share the first layer's work."""
+
+    unreached_parts = (
+        "prompt_encoder.point_embeddings.0",  # points outside and inside the object
+        "prompt_encoder.point_embeddings.1",
+        "prompt_encoder.not_a_point_embed",
+        "prompt_encoder.mask_downscaling",
+        *UNANSWERED_HEADS,
+    )
 
     def __init__(self, spec: ModelSpec, shape: EmbeddingShape) -> None:
         super().__init__(spec, shape)

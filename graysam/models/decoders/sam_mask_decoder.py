@@ -21,6 +21,8 @@ HEADS: Final = 8
 HIDDEN: Final = 2048
 MASK_TOKENS: Final = 4
 """Token 0 answers an unambiguous prompt such as a box; 1 to 3 are SAM's answers to an ambiguous point."""
+UNANSWERED_HEADS: Final = tuple(f"mask_decoder.output_hypernetworks_mlps.{token}" for token in range(1, MASK_TOKENS))
+"""The heads of tokens 1 to 3, by their names in a decoder of ours: only token 0 is answered with."""
 CROSS_SHRINK: Final = 2
 """Attention between tokens and image works at half the width."""
 

@@ -32,6 +32,13 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> ModelSpec:
     return ModelSpec(name="toy", encoder="toy", decoder="toy", canvas=64, embedding_width=4)
 
 
+def small_spec(encoder: str, decoder: str) -> ModelSpec:
+    """A spec whose embedding has 8 x 8 cells."""
+    width = 16 if encoder in ("toy", "conv") else 256
+    canvas = 32 if encoder == "tiny_vit" else 64  # a cell of its embedding covers 4 pixels, one of the others 8
+    return replace(TINY, encoder=encoder, decoder=decoder, canvas=canvas, embedding_width=width, neck_size=8)
+
+
 def test_a_registered_pair_is_trained_exported_and_predicts_images_and_volumes(toys: ModelSpec, tmp_path: Path):
     pytest.importorskip("openvino")
     config = RunConfig(model=toys, data=DataConfig(images_per_batch=2), steps=2, precision="fp32")
@@ -64,13 +71,11 @@ def test_a_registered_pair_is_trained_exported_and_predicts_images_and_volumes(t
 @pytest.mark.parametrize("encoder", ["toy", "conv", "efficientvit_l0", "tiny_vit"])
 @pytest.mark.parametrize("decoder", ["toy", "box_frame", "sam"])
 def test_any_encoder_goes_with_any_decoder_that_takes_its_embedding(toys: ModelSpec, encoder: str, decoder: str):
-    width = 16 if encoder in ("toy", "conv") else 256
-    canvas = 32 if encoder == "tiny_vit" else 64  # a cell of its embedding covers 4 pixels, one of the others 8
-    spec = replace(TINY, encoder=encoder, decoder=decoder, canvas=canvas, embedding_width=width, neck_size=8)
+    spec = small_spec(encoder, decoder)
     network = build_network(spec).eval()
     inputs = network.example_inputs()
     embedding = network.encode(inputs.pop("canvas"))
-    assert embedding.shape == (1, width, 8, 8)
+    assert embedding.shape == (1, spec.embedding_width, 8, 8)
     logits, iou = network.decode(embedding, **inputs)
     side = {"toy": 16, "box_frame": spec.view_size, "sam": 4 * 8}[decoder]
     assert logits.shape == (2, side, side)
@@ -79,6 +84,17 @@ def test_any_encoder_goes_with_any_decoder_that_takes_its_embedding(toys: ModelS
     targets = network.targets(frame, [disc(14, 15, 8)] * 2)
     assert targets.shape == logits.shape
     assert 0 == targets.min() < targets.max() == 1
+
+
+@pytest.mark.parametrize("encoder", ["toy", "conv", "efficientvit_l0", "tiny_vit"])
+@pytest.mark.parametrize("decoder", ["toy", "box_frame", "sam"])
+def test_every_weight_that_wants_a_gradient_gets_one_from_any_batch(toys: ModelSpec, encoder: str, decoder: str):
+    network = build_network(small_spec(encoder, decoder)).train()
+    inputs = network.example_inputs()
+    with torch.enable_grad():
+        logits, iou = network.decode(network.encode(inputs.pop("canvas").repeat(2, 1, 1, 1)), **inputs)
+        (logits.square().mean() + iou.sum()).backward()
+    assert {name for name, each in network.named_parameters() if each.requires_grad and each.grad is None} == set()
 
 
 @pytest.mark.parametrize(
