@@ -11,7 +11,7 @@ setup(
     packages=[*find_packages(include=["graysam", "graysam.*"]), "graysam.weights"],
     package_dir={"graysam.weights": "weights/graysam"},
     package_data={
-        "graysam": ["py.typed"],
+        "graysam": ["py.typed", "view/page/*"],
         "graysam.weights": ["*.json", "*.sha256", "*.pt", "openvino/*", "openvino-int8/*"],
     },
 )

@@ -78,6 +78,7 @@ def test_the_wheel_holds_graysam_and_nothing_of_the_trees_of_a_checkout(wheel):
     version = graysam.__version__
     assert {name.split("/")[0] for name in names} == {"graysam", f"graysam-{version}.dist-info"}
     assert "graysam/py.typed" in names
+    assert {"graysam/view/page/index.html", "graysam/view/page/main.js"} <= {*names}
     assert not [name for name in names if "test" in name]
     if HAS_WEIGHTS:
         assert {"graysam/weights/spec.json", "graysam/weights/model.pt", "graysam/weights/checksums.sha256"} <= {*names}
