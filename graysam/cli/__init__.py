@@ -12,6 +12,7 @@ from collections.abc import Sequence
 # Name, the module whose `main(argv)` runs it, and one line for the help.
 COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("graysam.cli.predict", "segment a folder of images and volumes"),
+    "view": ("graysam.cli.view", "draw boxes and correct masks in the browser, on this machine alone"),
     "doctor": ("graysam.cli.doctor", "say what would run here and why, and try it, for bug reports"),
 }
 EPILOGUE = """\

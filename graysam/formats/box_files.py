@@ -85,12 +85,17 @@ def boxes_for(
         beside: what a file of boxes next to the image may be called, after its name.
         folder: where to look for such a file, the image's own by default.
 
+    Returns:
+        The boxes; where they are optional and there are none, nothing that came from the image itself.
+
     Raises:
         CaseError: no boxes for this image, or a file that cannot be read.
     """
     given = source.given
     if given is None:
         own = file_beside(folder or path.parent, name, beside)
+        if own is None and source.optional:
+            return FoundBoxes((), path)
         if own is None:
             raise CaseError(
                 f"{path.name}: no boxes; give --boxes or --boxes-from, or put {name}{BESIDE[0]} next to the image."
@@ -100,13 +105,15 @@ def boxes_for(
             raise CaseError(f"{own.name}: {reason}")
     elif given.is_dir():
         own = next((each for suffix in IN_A_FOLDER if (each := given / (name + suffix)).is_file()), None)
+        if own is None and source.optional:
+            return FoundBoxes((), path)
         if own is None:
             raise CaseError(f"{path.name}: no boxes for it in {given}; wanted {name}{BESIDE[0]} or {name}.mrk.json.")
     else:
         own = given
     boxes = read_boxes(own, columns=columns)
     found = _of_case(boxes, path, name)
-    if not found and (boxes or own == given):
+    if not found and (boxes or own == given) and not source.optional:
         named = sorted({box.case for box in boxes})
         told = ", ".join(named[:5]) + (", ..." if len(named) > 5 else "") or "nothing"
         raise CaseError(f"{path.name}: {own.name} has no box for it; the images that it names: {told}.")

@@ -21,7 +21,7 @@ import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,9 @@ from graysam.errors import CaseError
 from graysam.formats.archives import Archive, write_archive
 from graysam.formats.base import CaseListing, list_entries, naming
 
+if TYPE_CHECKING:
+    from graysam.formats.reading import Reading
+
 logger = logging.getLogger(__name__)
 
 SUFFIX = ".npz"
@@ -53,8 +56,9 @@ class NpzFormat:
     name = "npz"
     cases = "*.npz"
 
-    def __init__(self, reading: object = None) -> None:
-        """Take the user's words on how cases are read, which say nothing about these files."""
+    def __init__(self, reading: Reading | None = None) -> None:
+        """Take the user's words on how cases are read; of these files they say only whether boxes are needed."""
+        self._need_boxes = reading is None or not reading.boxes.optional
 
     def claims(self, path: Path) -> bool:
         """Tell whether an entry of a folder is called .npz, in lower case; folders are not."""
@@ -74,7 +78,7 @@ class NpzFormat:
 
     def read(self, path: Path) -> Case:
         """Give `read_case`."""
-        return read_case(path)
+        return read_case(path, need_boxes=self._need_boxes)
 
     def write(
         self, result: Path, labels: NDArray[np.integer[Any]], *, source: Path, failure: str | None = None

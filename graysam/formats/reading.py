@@ -24,16 +24,18 @@ class BoxSource:
         given: a file, or a folder with a file for each case; None looks for files that lie next to the images.
         masks: a folder of rough masks, one for each case, round whose labels boxes are drawn.
         margin: pixels by which boxes of rough masks are wider on each side, in x and y.
+        optional: whether an image without boxes is a case, too: one without objects, on which boxes will be drawn.
     """
 
     given: Path | None = None
     masks: Path | None = None
     margin: int = 0
+    optional: bool = False
 
     @property
     def is_named(self) -> bool:
-        """Tell whether the user named a place for boxes, so that every image is a case."""
-        return self.given is not None or self.masks is not None
+        """Tell whether every image is a case: the user named a place for boxes, or needs none."""
+        return self.given is not None or self.masks is not None or self.optional
 
 
 @dataclass(frozen=True)

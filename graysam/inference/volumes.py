@@ -162,15 +162,7 @@ class _Propagation:
     def prompt(self, index: int, step: Step, image_at: Callable[[int], NDArray[np.generic]]) -> Prompt:
         """Give what a step asks for an object with."""
         known = self._known(index, step, image_at)
-        box = self._box(index, step, known)
-        if not self._hints:  # the boxes of all others, for each object on each slice, would be made for nobody
-            return Prompt(box, known)
-        others = [
-            each.cross_section(step.z).within(self._size_hw)
-            for number, each in enumerate(self._given)
-            if number != index and each.z_min <= step.z <= each.z_max
-        ]
-        return Prompt(box, known, others=box_rows(others), place=self._given[index].place(step.z))
+        return propagated_prompt(self._given, index, step.z, known, size_hw=self._size_hw, hints=self._hints)
 
     def _known(self, index: int, step: Step, image_at: Callable[[int], NDArray[np.generic]]) -> Neighbour | None:
         """Give what was found on the slice before; None at the start and for a lost object."""
@@ -183,14 +175,6 @@ class _Propagation:
         mask[found.window] = found.mask
         return Neighbour(image_at(found.z), mask)
 
-    def _box(self, index: int, step: Step, known: Neighbour | None) -> Box:
-        """Give the box to ask for: the given one where nothing is known."""
-        given = self._given[index]
-        found = None if known is None else box_around(known.mask)
-        if found is None:
-            return given.box
-        return expected_box(found, given.cross_section(step.z)).within(self._size_hw)
-
     def follow(self, index: int, step: Step, window: Window, mask: NDArray[np.bool_]) -> None:
         """Note where an object was found on a slice, for the slices beyond; `mask` covers the window."""
         if not mask.any():
@@ -201,6 +185,39 @@ class _Propagation:
             self._found[index, True] = found
         if (not step.upwards or is_middle) and step.z > given.z_min:
             self._found[index, False] = found
+
+
+def propagated_prompt(
+    boxes: Sequence[VolumeBox],
+    index: int,
+    z: int,
+    known: Neighbour | None,
+    *,
+    size_hw: tuple[int, int],
+    hints: bool,
+) -> Prompt:
+    """Give what an object is asked for with on one slice of its propagation.
+
+    Args:
+        boxes: those of all objects.
+        index: which of them.
+        z: the slice.
+        known: the neighbouring slice and the object found on it; None on the middle slice and for a lost object, which
+            are asked for with the given box.
+        size_hw: height and width of the slice.
+        hints: whether the model is shown the other boxes of the slice, and its place.
+    """
+    given = boxes[index]
+    found = None if known is None else box_around(known.mask)
+    box = given.box if found is None else expected_box(found, given.cross_section(z)).within(size_hw)
+    if not hints:  # the boxes of all others, for each object on each slice, would be made for nobody
+        return Prompt(box, known)
+    others = [
+        each.cross_section(z).within(size_hw)
+        for number, each in enumerate(boxes)
+        if number != index and each.z_min <= z <= each.z_max
+    ]
+    return Prompt(box, known, others=box_rows(others), place=given.place(z))
 
 
 def expected_box(found: Box, cross_section: Box) -> Box:

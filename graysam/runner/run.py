@@ -114,9 +114,9 @@ class Runner:
         self.cases = options.part.of(everything)
         self.account = RunAccount(options.part)
         input_dir = options.input_dir.parent if options.input_dir.is_file() else options.input_dir
-        _prepare_folder(options.output_dir, input_dir, [case.result_name for case in self.cases])
+        prepare_folder(options.output_dir, input_dir, [case.result_name for case in self.cases])
         if options.overlay_dir is not None:
-            _prepare_folder(options.overlay_dir, input_dir, [_overlay_name(case) for case in self.cases])
+            prepare_folder(options.overlay_dir, input_dir, [_overlay_name(case) for case in self.cases])
 
     def run(self, *, on_case: Callable[[CaseAccount], None] = lambda case: None) -> RunAccount:
         """Run all cases of the part, and call `on_case` after each.
@@ -294,7 +294,7 @@ def _refuse_shared_boxes(cases: Sequence[FoundCase], reading: Reading) -> None:
         )
 
 
-def _prepare_folder(folder: Path, input_dir: Path, names: Sequence[str]) -> None:
+def prepare_folder(folder: Path, input_dir: Path, names: Sequence[str]) -> None:
     """Make a folder for results, prove that it can be written to, and clear what a killed run left of `names`.
 
     Raises:
