@@ -51,7 +51,8 @@ class Page:
         """Open a case of the list by its name, once the model is loaded."""
         deadline = time.monotonic() + 30
         while not (state := self.get("api/state").json())["model"]["is_ready"]:
-            assert time.monotonic() < deadline and state["model"]["error"] is None, state["model"]
+            assert state["model"]["error"] is None
+            assert time.monotonic() < deadline
             time.sleep(0.01)
         (case_id,) = [each["id"] for each in state["cases"] if each["name"] == name]
         answer = self.post("api/open", json={"id": case_id})
