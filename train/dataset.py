@@ -281,7 +281,8 @@ class BatchSource:
         told = [each if rng.random() < self._config.fits else replace(each, fit="unknown") for each in told]
         for number, mask in enumerate(drawn.masks):
             if rng.random() < self._config.corrections:
-                clicks, previous = drawn_correction(mask, mistaken_mask(mask, rng), rng)
+                spread = self._config.clicks == "spread"
+                clicks, previous = drawn_correction(mask, mistaken_mask(mask, rng), rng, spread=spread)
                 told[number] = replace(told[number], clicks=clicks, previous=previous)
         return told
 
