@@ -77,9 +77,9 @@ def view(options: argparse.Namespace) -> int:
     try:
         import uvicorn
 
-        from graysam.view.guard import new_token
+        from graysam.view.address import kept_address
         from graysam.view.protocol import MESSAGE_BYTES
-        from graysam.view.server import Server, listening_socket
+        from graysam.view.server import Server
     except ImportError as error:
         raise EngineError(
             f'graysam view needs the package {error.name}; run: pip install "graysam[view]", or in a checkout '
@@ -87,29 +87,28 @@ def view(options: argparse.Namespace) -> int:
         ) from error
     with tempfile.TemporaryDirectory(prefix="graysam-view-") as uploads:
         catalogue, desk = _desk(options, Path(uploads))
-        listener = listening_socket(options.port)
-        port, token = listener.getsockname()[1], new_token()
-        address = f"http://127.0.0.1:{port}/{token}/"
+        with kept_address(desk.out, options.port) as (listener, token):
+            port = listener.getsockname()[1]
 
-        def show() -> None:
-            logger.info("look at %s", address)
-            logger.info("results go to %s; end with Ctrl-C", desk.out)
-            if options.browser:
-                webbrowser.open(address)
+            def show() -> None:
+                address = f"http://127.0.0.1:{port}/{token}/"
+                logger.info("look at %s", address)
+                logger.info("results go to %s; end with Ctrl-C", desk.out)
+                if options.browser:
+                    webbrowser.open(address)
 
-        server = Server(desk, first_case=_first_case(options.place, catalogue), on_start=show)
-        config = uvicorn.Config(
-            server.app(token=token, port=port),
-            log_config=None,  # its lines would show the token
-            access_log=False,
-            log_level="warning",
-            ws="websockets-sansio",
-            ws_max_size=MESSAGE_BYTES,
-            server_header=False,
-            date_header=False,
-            timeout_graceful_shutdown=3,
-        )
-        with listener:
+            server = Server(desk, first_case=_first_case(options.place, catalogue), on_start=show)
+            config = uvicorn.Config(
+                server.app(token=token, port=port),
+                log_config=None,  # its lines would show the token
+                access_log=False,
+                log_level="warning",
+                ws="websockets-sansio",
+                ws_max_size=MESSAGE_BYTES,
+                server_header=False,
+                date_header=False,
+                timeout_graceful_shutdown=3,
+            )
             uvicorn.Server(config).run(sockets=[listener])
     return 0
 

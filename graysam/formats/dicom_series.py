@@ -146,13 +146,7 @@ class SeriesFormat:
         return case
 
     def write(
-        self,
-        result: Path,
-        labels: NDArray[np.integer[Any]],
-        *,
-        source: Path,
-        failure: str | None = None,
-        names: Notes = (),
+        self, result: Path, labels: NDArray[np.integer[Any]], *, source: Path, failure: str | None = None
     ) -> None:
         """Write a DICOM SEG; a case that failed gets none, as archives keep what they are sent.
 
@@ -170,11 +164,10 @@ class SeriesFormat:
             narrow = narrow_labels(labels)
             if narrow.shape not in (frames.shape, frames.shape[1:]):
                 raise CaseError(f"labels of shape {labels.shape}, wanted {frames.shape}.")
-            called = names or self._names
-            if not called:
+            if not self._names:
                 raise CaseError("without an object there is nothing that a DICOM SEG could hold.")
             with written_whole(result, CaseError) as temporary:
-                write_segmentation(temporary, narrow.reshape(frames.shape), frames, called)
+                write_segmentation(temporary, narrow.reshape(frames.shape), frames, self._names)
 
     def is_finished(self, result: Path, label_shape: tuple[int, ...] | None) -> bool:
         """Tell whether `result` is a DICOM SEG of that size that refers to this series."""

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from graysam.boxes import Box
 from graysam.errors import CheckpointError
 from graysam.image.preprocessing import PreparedSlice, prepare_slice
-from graysam.models.adapters import add_adapters
 from graysam.models.frames import PromptFrame, frame_prompts
 from graysam.models.registry import DECODERS, ENCODERS, resolve
 from graysam.models.spec import ModelSpec
@@ -159,10 +158,7 @@ def build_network(spec: ModelSpec) -> Network:
     decoder = _decoder_class(spec)(spec, shape)
     for part in decoder.unreached_parts:
         decoder.get_submodule(part).requires_grad_(False)
-    network = Network(spec, _encoder_class(spec)(spec), decoder)
-    if spec.adapters != "none":
-        add_adapters(network.encoder, network.decoder, spec, network.example_inputs())
-    return network
+    return Network(spec, _encoder_class(spec)(spec), decoder)
 
 
 def answer_side(spec: ModelSpec) -> int:

@@ -150,12 +150,13 @@ export class Actions {
 
   // --- volumes ---
 
-  /** Set one end of the object's slices; the other gives way. @param {"first" | "last"} end @param {number} slice */
+  /** Set one end of the object's slices; the other gives way. Without ends, both are where its first box lies. @param {"first" | "last"} end @param {number} slice */
   setEnd(end, slice) {
     const { object } = this.session;
     if (!object || !this.session.isVolume) return;
-    let first = end === "first" ? slice : object.first ?? slice;
-    let last = end === "last" ? slice : object.last ?? slice;
+    const only = object.key_slice ?? slice;
+    let first = end === "first" ? slice : object.first ?? only;
+    let last = end === "last" ? slice : object.last ?? only;
     if (first > last) [first, last] = end === "first" ? [first, first] : [last, last];
     this.session.put({ ...object, first, last });
     this.connection.send({ type: "range", object: object.id, first, last });
@@ -170,8 +171,12 @@ export class Actions {
 
   follow() {
     const { object, slice, following } = this.session;
-    if (following) this.connection.mention({ type: "stop" });
-    else if (object && this.session.isVolume) this.connection.send({ type: "follow", object: object.id, from_slice: slice });
+    if (following) return this.stop();
+    if (!object || !this.session.isVolume) return;
+    if (!this.connection.mention({ type: "follow", object: object.id, from_slice: slice })) return;
+    const total = (object.last ?? slice) - (object.first ?? slice);
+    this.session.following = { object: object.id, done: 0, total };
+    this.session.touch();
   }
 
   stop() {

@@ -1,8 +1,8 @@
 // @ts-check
 /** The list of cases: search, open, and files that are dropped or chosen. */
 
-import { element, icon, make, notify, write } from "./panels.js";
-import { name, say } from "./text.js";
+import { announce, element, make, notify, write } from "./panels.js";
+import { say } from "./text.js";
 
 /** @typedef {{id: string, name: string, format: string, source: "folder" | "demo" | "upload", refused: string | null}} ListedCase */
 
@@ -114,9 +114,9 @@ export class CaseList {
     if (!files.length) return;
     const batch = `b${Date.now().toString(36)}${Math.floor(Math.random() * 1e6).toString(36)}`;
     try {
-      for (const [done, { file, path }] of files.entries()) {
-        write(element("kept-text"), say("cases.uploading", { name: path, done, all: files.length }));
-        await ask(`api/upload?name=${encodeURIComponent(path)}&batch=${batch}`, { method: "POST", body: file });
+      for (const [done, { file, name: called }] of plainNames(files).entries()) {
+        announce(say("cases.uploading", { name: called, done, all: files.length }));
+        await ask(`api/upload?name=${encodeURIComponent(called)}&batch=${batch}`, { method: "POST", body: file });
       }
       const { cases } = await ask("api/uploaded", { method: "POST", body: JSON.stringify({ batch }) });
       const usable = cases.find((/** @type {ListedCase} */ each) => !each.refused);
@@ -127,6 +127,19 @@ export class CaseList {
       notify(/** @type {Error} */ (error).message, "bad");
     }
   }
+}
+
+/** Name files for the server, which takes no folders: files of the same name get that of their folder, too.
+ * @param {{file: File, path: string}[]} files */
+export function plainNames(files) {
+  /** @type {Set<string>} */
+  const used = new Set();
+  return files.map(({ file, path }) => {
+    const short = path.split("/").at(-1) ?? path;
+    const called = used.has(short) ? path.replaceAll("/", "_") : short;
+    used.add(called);
+    return { file, name: called };
+  });
 }
 
 /** Ask the server for JSON; an answer that is none becomes an error in words.

@@ -74,9 +74,11 @@ export class Connection extends EventTarget {
     return seq;
   }
 
-  /** Say something that nobody needs to answer. @param {Message} message */
+  /** Say something now or not at all; it is not waited for. @param {Message} message @returns {boolean} false: cut off */
   mention(message) {
-    if (this.isOpen) this.socket?.send(JSON.stringify({ ...message, seq: this.nextSeq++ }));
+    if (!this.isOpen || this.isHeld || !this.resolve(message)) return false;
+    this.socket?.send(JSON.stringify({ ...message, seq: this.nextSeq++ }));
+    return true;
   }
 
   /** Wish for the mask of a box that is still being drawn. @param {Message} message */
@@ -125,7 +127,7 @@ export class Connection extends EventTarget {
   take(message) {
     const asked = this.waiting.find((each) => each.message.seq === message.seq)?.message ?? null;
     if (asked?.type === "add_object" && message.type === "object") this.named(asked.local, message.object["id"]);
-    this.tell("message", { message, asked });
+    this.tell("message", message);
     if (asked) {
       this.waiting = this.waiting.filter((each) => each.message !== asked);
       this.store();

@@ -100,7 +100,6 @@ function takeState(message) {
   connection.keepFor(message.case.id);
   connection.isHeld = false;
   connection.flush();
-  for (const warning of before === message.case.id ? [] : message.case.warnings) notify(warning, "bad");
 }
 
 /** Show again what waits here and the server does not know yet. */
@@ -112,15 +111,16 @@ function replaceWaiting() {
 
 // --- what the server says ---
 
-/** @type {Record<string, (message: any, asked: any) => void>} */
+/** @type {Record<string, (message: any) => void>} */
 const takers = {
   state: takeState,
   object: (message) => session.put(message.object),
-  mask: (message, asked) => {
+  mask: (message) => {
     session.showMask(message.object, message.slice, message.runs, message.is_final);
     if (!message.is_final) return;
     session.noteSlice(message.object, message.slice, message.confidence, !message.runs.length);
-    if (asked) announce(sliceWords(message));
+    if (message.seq !== null) announce(sliceWords(message));
+    session.strokes = session.strokes.filter((each) => each.seq !== message.seq);
   },
   followed: (message) => {
     session.following = { object: message.object, done: message.done, total: message.total };
@@ -143,15 +143,15 @@ const takers = {
   },
   error: (message) => {
     notify(message.message, "bad");
+    session.strokes = session.strokes.filter((each) => each.seq !== message.seq);
+    if (session.following?.done === 0) session.following = null; // it was this that did not work
     session.live.clear();
     session.labelsVersion++;
   },
 };
 
 connection.addEventListener("message", (event) => {
-  const { message, asked } = /** @type {CustomEvent} */ (event).detail;
-  takers[message.type]?.(message, asked);
-  if (asked?.type === "brush") session.strokes = session.strokes.filter((each) => each.seq !== message.seq);
+  takers[/** @type {CustomEvent} */ (event).detail.type]?.(/** @type {CustomEvent} */ (event).detail);
   session.touch();
 });
 connection.addEventListener("named", (event) => {
@@ -214,6 +214,17 @@ function showTitle() {
     facts.push(say("facts.spacing", { x, y, z }));
   }
   write(element("case-facts"), facts.join(", "));
+  showAbout(opened.warnings, opened.notes);
+}
+
+/** Show what the reader of the file was not sure of, and what it decided. @param {string[]} warnings @param {string[]} notes */
+function showAbout(warnings, notes) {
+  element("about").hidden = !warnings.length && !notes.length;
+  const words = [...warnings, ...notes].join("\n");
+  if (element("about-list").dataset.words === words) return;
+  element("about-list").dataset.words = words;
+  const rows = warnings.map((warning) => make("li", { class: "warning" }, warning));
+  element("about-list").replaceChildren(...rows, ...notes.map((note) => make("li", {}, note)));
 }
 
 /** Tell whether everything is kept. */
@@ -227,7 +238,7 @@ function showKept() {
     [mood, words] = ["lost", lost];
   } else if (isOpening) [mood, words] = ["wait", isOpening];
   else if (model.error) [mood, words] = ["lost", model.error];
-  else if (!model.is_ready) [mood, words] = ["wait", say("kept.model")];
+  else if (!stateIsKnown || !model.is_ready) [mood, words] = ["wait", say("kept.model")];
   else if (session.following) {
     const object = session.objects.find((each) => each.id === session.following?.object) ?? null;
     const { done, total } = session.following;

@@ -195,7 +195,11 @@ export class ObjectList {
     const row = make("li", {}, colour, called, eye, bin, make("small"));
     colour.addEventListener("change", () => this.actions.recolour(id, colour.value));
     called.addEventListener("focus", () => this.session.choose(id));
-    called.addEventListener("change", () => this.actions.rename(id, called.value.trim()));
+    called.addEventListener("change", () => {
+      const known = this.session.objects.find((each) => each.id === id);
+      if (called.value.trim()) this.actions.rename(id, called.value.trim());
+      else called.value = known?.name ?? ""; // an object always has a name
+    });
     called.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
       if (event.key === "Enter") called.blur();
     });
@@ -297,7 +301,7 @@ export class Look {
     const range = Math.max(highest - lowest, 1e-3);
     Object.assign(element("level"), { min: String(lowest), max: String(highest), step: String(range / 500) });
     Object.assign(element("width"), { min: String(range / 500), max: String(range * 1.2), step: String(range / 500) });
-    const isHounsfield = lowest <= -500 && highest >= 300;
+    const isHounsfield = lowest <= -500 && highest >= 100;
     const presets = isHounsfield ? CT_WINDOWS : [];
     const buttons = [["reset", (low + high) / 2, high - low], ...presets].map(([key, level, width]) => {
       const button = make("button", { class: "small" }, say(`look.${key}`));

@@ -19,6 +19,14 @@ export function confidenceColour(confidence) {
   return confidence >= SURE ? "#5ed0c0" : confidence >= DOUBTFUL ? "#f2b84b" : "#ff8f84";
 }
 
+/** Give the first and last slice; without them the slice of the first box, from where both can be dragged.
+ * @param {SegmentedObject} object @returns {[number, number] | null} */
+function endsOf(object) {
+  const { first, last, key_slice: only } = object;
+  if (first !== null && last !== null) return [first, last];
+  return only === null ? null : [only, only];
+}
+
 export class Strip {
   /** @param {HTMLCanvasElement} canvas @param {Session} session @param {Actions} actions */
   constructor(canvas, session, actions) {
@@ -57,14 +65,15 @@ export class Strip {
   /** @param {PointerEvent} event @returns {"first" | "last" | null} */
   endAt(event) {
     const { object } = this.session;
-    if (!object || object.first === null || object.last === null) return null;
+    const range = object && endsOf(object);
+    if (!range) return null;
     const { left, top } = this.canvas.getBoundingClientRect();
     const [x, y] = [event.clientX - left, event.clientY - top];
     if (y < TOP - 4) return null;
-    const toFirst = Math.abs(x - this.x(object.first));
-    const toLast = Math.abs(x - this.x(object.last + 1));
+    const toFirst = Math.abs(x - this.x(range[0]));
+    const toLast = Math.abs(x - this.x(range[1] + 1));
     if (Math.min(toFirst, toLast) > (event.pointerType === "touch" ? 2 * GRIP : GRIP)) return null;
-    if (object.first === object.last) return x < this.x(object.first + 0.5) ? "first" : "last";
+    if (range[0] === range[1]) return x < this.x(range[0] + 0.5) ? "first" : "last";
     return toFirst < toLast ? "first" : "last";
   }
 
@@ -122,9 +131,10 @@ export class Strip {
 
   /** @param {SegmentedObject} object @returns {[number, number] | null} first and last slice, as dragged */
   range(object) {
-    if (object.first === null || object.last === null) return null;
-    const first = this.drag === "first" ? this.end : object.first;
-    const last = this.drag === "last" ? this.end : object.last;
+    const ends = endsOf(object);
+    if (!ends) return null;
+    const first = this.drag === "first" ? this.end : ends[0];
+    const last = this.drag === "last" ? this.end : ends[1];
     return [Math.min(first, last), Math.max(first, last)];
   }
 

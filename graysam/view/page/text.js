@@ -147,6 +147,7 @@ export const TEXT = {
     bone: "Bone",
     brain: "Brain",
   },
+  about: { title: "About this file" },
   help: {
     title: "Keys and mouse",
     open: "Keys and mouse (?)",
