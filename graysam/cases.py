@@ -53,6 +53,20 @@ _MODALITY = re.compile(
 
 
 @dataclass(frozen=True, eq=False)
+class Original:
+    """The values of a case before its intensity window, for programs that show them.
+
+    Attributes:
+        values: of the shape of the case's image, any integer or float dtype, finite.
+        low, high: the values that became 0 and 255.
+    """
+
+    values: NDArray[Any]
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
 class ImageCase:
     """One image with its boxes, checked and cleaned.
 
@@ -65,6 +79,7 @@ class ImageCase:
         warnings: what was changed or looked odd, in words.
         notes: what was decided, in words: the intensity window, say.
         box_names: a name for each box, () where the file names none.
+        original: the values before their window, where the reader was told to keep them and there was a window.
     """
 
     kind: ClassVar[Kind] = "2D"
@@ -76,6 +91,7 @@ class ImageCase:
     warnings: Notes = ()
     notes: Notes = ()
     box_names: Notes = ()
+    original: Original | None = None
 
     @property
     def label_shape(self) -> tuple[int, ...]:
@@ -96,7 +112,7 @@ class VolumeCase:
         image: (D, H, W); uint8, or float32 where the file's values do not fit. Finite.
         boxes: in the file's order, inside the volume, in original voxels.
         spacing_mm: distance of voxel centres along z, y, x, or None when the file has none that makes sense.
-        name, path, warnings, notes, box_names: as in `ImageCase`.
+        name, path, warnings, notes, box_names, original: as in `ImageCase`.
     """
 
     kind: ClassVar[Kind] = "3D"
@@ -108,6 +124,7 @@ class VolumeCase:
     warnings: Notes = ()
     notes: Notes = ()
     box_names: Notes = ()
+    original: Original | None = None
 
     @property
     def label_shape(self) -> tuple[int, ...]:

@@ -9,12 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graysam.boxes import Box
 from graysam.errors import CaseError
+
+BoxFit = Literal["unknown", "tight", "loose"]
+"""How a box is said to fit its object: exactly, with room on each side as people draw it, or not said."""
+
+USUAL_FIT: Final[BoxFit] = "loose"
+"""What is taken for granted of a given box where nobody says: people and the challenge draw a little outside."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +60,7 @@ class Prompt:
         clicks: pixels that belong to the object, or do not.
         previous: (H, W), an earlier answer for this object, which the clicks correct; None where there is none.
         place: of a volume, where the slice lies between the object's first (-1) and last (1) one; 0 for images.
+        fit: how the box fits the object.
     """
 
     box: Box
@@ -61,6 +69,7 @@ class Prompt:
     clicks: tuple[Click, ...] = ()
     previous: NDArray[np.bool_] | None = None
     place: float = 0.0
+    fit: BoxFit = "unknown"
 
     @property
     def is_correction(self) -> bool:

@@ -191,6 +191,10 @@ class PackedStore:
     def __len__(self) -> int:
         return len(self.entries)
 
+    def with_entries(self, entries: Sequence[StoreEntry]) -> PackedStore:
+        """Give the store as if it held these entries of its own alone, which may be in another split than on disk."""
+        return PackedStore(self.path, tuple(entries), self._body)
+
     def image(self, entry: StoreEntry) -> NDArray[np.uint8]:
         """Give the slice, (H, W) or (H, W, 3) uint8."""
         return decode_image(self.encoded_image(entry))

@@ -62,6 +62,8 @@ class DataConfig:
             propagation does: their box comes from there, and models with memory are shown it.
         others: share of the images whose prompts know the boxes of the slice's other objects.
         corrections: share of the prompts that hold clicks, most of them with the wrong answer that they correct.
+        clicks: where these lie: "largest" on the largest errors, or "spread" over all that is right and wrong.
+        fits: share of the prompts that say how their box fits, where a person would know.
         synthetic: share of the images that are drawn shapes instead of slices.
         superpixels: share of the prompts whose object is a superpixel of the slice instead of a labelled one.
         pseudo: share of the prompts whose object is a pseudo-object of the slice, one that a teacher found, as far as
@@ -91,6 +93,8 @@ class DataConfig:
     propagation: Share = 0.0
     others: Share = 0.5
     corrections: Share = 0.2
+    clicks: Literal["largest", "spread"] = "largest"
+    fits: Share = 0.7
     synthetic: Share = 0.0
     superpixels: Share = 0.0
     pseudo: Share = 0.0

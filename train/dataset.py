@@ -25,7 +25,7 @@ from graysam.machine import usable_cores
 from graysam.models.frames import Masks, frame_prompts
 from graysam.models.network import answer_side
 from graysam.models.spec import ModelSpec
-from graysam.prompts import Neighbour, Prompt, box_rows
+from graysam.prompts import BoxFit, Neighbour, Prompt, box_rows
 from graysam.store import PackedStore, StoreEntry, decode_runs
 from train.augment.boxes import noisy_box
 from train.augment.corrections import chosen_others, drawn_correction
@@ -275,12 +275,14 @@ class BatchSource:
         """Add to prompts what they say of other objects and of earlier answers, for some of them."""
         others = np.zeros((0, 4))
         if rng.random() < self._config.others:
-            boxes = [_noisy_box(mask, scale, drawn.noise, rng) for mask in drawn.others if mask.any()]
+            boxes = [_noisy_box(mask, scale, drawn.noise, rng)[0] for mask in drawn.others if mask.any()]
             others = box_rows([*boxes, *(prompt.box for prompt in prompts)])
         told = [replace(prompt, others=others) for prompt in prompts]
+        told = [each if rng.random() < self._config.fits else replace(each, fit="unknown") for each in told]
         for number, mask in enumerate(drawn.masks):
             if rng.random() < self._config.corrections:
-                clicks, previous = drawn_correction(mask, mistaken_mask(mask, rng), rng)
+                spread = self._config.clicks == "spread"
+                clicks, previous = drawn_correction(mask, mistaken_mask(mask, rng), rng, spread=spread)
                 told[number] = replace(told[number], clicks=clicks, previous=previous)
         return told
 
@@ -294,15 +296,15 @@ class BatchSource:
     ) -> Prompt:
         """Draw the box that prompts for an object, and what is known from the slice before."""
         if known is None:
-            return Prompt(_noisy_box(mask, scale, noise, rng))
+            return _first_prompt(mask, scale, noise, rng)
         if known.middle.any() and rng.random() < LOST_SHARE:
-            return Prompt(_noisy_box(known.middle, scale, noise, rng))
+            return Prompt(_noisy_box(known.middle, scale, noise, rng)[0])
         found = mistaken_mask(known.mask, rng)
         box = propagated_box(
             found, known.middle, place=known.place, length=known.length, canvas_scale=scale, noise=noise, rng=rng
         )
         if box is None:
-            return Prompt(_noisy_box(mask, scale, noise, rng))
+            return _first_prompt(mask, scale, noise, rng)
         spanned = VolumeBox(box, 0, known.length - 1)
         return Prompt(box, Neighbour(known.image, found), place=spanned.place(known.place))
 
@@ -340,7 +342,15 @@ class BatchSource:
         )
 
 
-def _noisy_box(mask: NDArray[np.bool_], scale: float, noise: DataConfig, rng: np.random.Generator) -> Box:
+def _first_prompt(mask: NDArray[np.bool_], scale: float, noise: DataConfig, rng: np.random.Generator) -> Prompt:
+    """Draw what a person says of an object: a box, and how it fits."""
+    box, fit = _noisy_box(mask, scale, noise, rng)
+    return Prompt(box, fit=fit)
+
+
+def _noisy_box(
+    mask: NDArray[np.bool_], scale: float, noise: DataConfig, rng: np.random.Generator
+) -> tuple[Box, BoxFit]:
     box = box_around(mask)
     assert box is not None, "the store holds no empty objects, and a warp that loses one is undone"
     size_hw = (mask.shape[0], mask.shape[1])

@@ -18,6 +18,8 @@ from train.config import ConfigError
 
 logger = logging.getLogger("train")
 
+NAMES_SHOWN = 20
+
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read the weights of a best.pt, a last.pt or a shipped model.pt, the averaged ones first."""
@@ -74,7 +76,8 @@ def fitted_weights(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str,
     if odd := sorted(set(weights) - set(wanted)):
         raise ConfigError(f"initial weights: the model has no {odd[0]!r}, of {len(odd)} such; is the config theirs?")
     if fresh := sorted(set(wanted) - set(weights)):
-        logger.warning("initial weights: %s are not among them and start anew", ", ".join(fresh))
+        named = ", ".join(fresh[:NAMES_SHOWN]) + (f" and {len(fresh) - NAMES_SHOWN} more" * (len(fresh) > NAMES_SHOWN))
+        logger.warning("initial weights: %s are not among them and start anew", named)
     fitted = {name: _fitted(name, value, wanted[name]) for name, value in weights.items()}
     return {**{name: wanted[name] for name in fresh}, **fitted}
 

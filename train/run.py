@@ -10,6 +10,7 @@ power cut, goes on where its last checkpoint was when the same command is given 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import time
@@ -26,6 +27,9 @@ from train.config import read_config
 from train.initial import mean_weights
 from train.run_folder import write_provenance
 from train.trainer import Terms, Trainer
+from train.tuning import moved_parameters
+
+logger = logging.getLogger("train")
 
 
 def train(trainer: Trainer, session_seconds: float) -> None:
@@ -104,6 +108,7 @@ def run(options: argparse.Namespace, started: float) -> None:
         device = torch.device(options.device)
         trainer = Trainer(config, store, options.out, device, initial=initial, pseudo=options.pseudo)
         trainer.resume()
+        logger.info("%d of %d parameters are trained", *moved_parameters(trainer.model))
         if trainer.processes.rank == 0:
             write_provenance(options.out, config, options.store)
         reading = time.monotonic() - started if options.deadline else 0.0

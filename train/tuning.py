@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from graysam.models.adapters import Adapter
 from train.config import ConfigError, TuningConfig
 
 ORIGINAL = "parametrizations.weight.original"
@@ -35,24 +36,42 @@ class LowRankAddition(nn.Module):
 def apply_tuning(model: nn.Module, tuning: TuningConfig) -> None:
     """Freeze what a config says, and add low-rank additions; with the default config, nothing changes.
 
-    Layers that the network keeps still by itself, as no prompt reaches them, get no additions.
+    Layers that the network keeps still by itself, as no prompt reaches them, get no additions. Bottleneck adapters are
+    never frozen: they are what is left to train in a frozen part.
 
     Raises:
         ConfigError: a name is the start of no module's name.
     """
     moved = {each for each in model.modules() if isinstance(each, nn.Conv2d | nn.Linear) and each.weight.requires_grad}
     for part in _parts(model, tuning.frozen, "frozen"):
-        part.requires_grad_(False)
+        _freeze(part)
     if tuning.lora_rank == 0:
         return
     present = tuple(part for part in tuning.lora_parts if _has_part(model, part))
     if not present:
         raise ConfigError(f"tuning.lora_parts: the model has none of the modules {tuning.lora_parts}.")
     for part in _parts(model, present, "lora_parts"):
-        part.requires_grad_(False)
-        for layer in [each for each in part.modules() if each in moved]:
+        _freeze(part)
+        of_adapters = {layer for adapter in _adapters(part) for layer in adapter.modules()}
+        for layer in [each for each in part.modules() if each in moved - of_adapters]:
             addition = LowRankAddition(layer.weight, rank=tuning.lora_rank, scale=tuning.lora_scale)
             parametrize.register_parametrization(layer, "weight", addition)
+
+
+def moved_parameters(model: nn.Module) -> tuple[int, int]:
+    """Count the parameters that training moves, and all of them."""
+    sizes = [(each.numel(), each.requires_grad) for each in model.parameters()]
+    return sum(size for size, moved in sizes if moved), sum(size for size, _ in sizes)
+
+
+def _freeze(part: nn.Module) -> None:
+    part.requires_grad_(False)
+    for adapter in _adapters(part):
+        adapter.requires_grad_(True)
+
+
+def _adapters(part: nn.Module) -> list[Adapter]:
+    return [each for each in part.modules() if isinstance(each, Adapter)]
 
 
 def train_mode(model: nn.Module, tuning: TuningConfig) -> None:

@@ -20,7 +20,7 @@ from graysam.boxes import Box
 from graysam.engines.protocol import Engine
 from graysam.image.preprocessing import prepare_slice
 from graysam.inference.images import answer_prompts
-from graysam.prompts import Prompt
+from graysam.prompts import USUAL_FIT, BoxFit, Prompt
 
 Masks = list[NDArray[np.bool_]]
 Answer = Callable[[NDArray[np.uint8], Sequence[Box]], Masks]
@@ -38,10 +38,10 @@ class PromptScore:
     nsd: float
 
 
-def answer_masks(engine: Engine, image: NDArray[np.uint8], boxes: Sequence[Box]) -> Masks:
+def answer_masks(engine: Engine, image: NDArray[np.uint8], boxes: Sequence[Box], fit: BoxFit = USUAL_FIT) -> Masks:
     """Segment boxes of one image as the predictor does; one (H, W) mask for each box, which may overlap."""
     prepared = prepare_slice(image, engine.spec)
-    answers = answer_prompts(engine, prepared, engine.encode(prepared.canvas), [Prompt(box) for box in boxes])
+    answers = answer_prompts(engine, prepared, engine.encode(prepared.canvas), [Prompt(box, fit=fit) for box in boxes])
     return [answer.mask((image.shape[0], image.shape[1])) for answer in answers]
 
 

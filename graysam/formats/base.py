@@ -17,6 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from graysam.boxes import Notes
 from graysam.cases import Case
 from graysam.errors import CaseError
 
@@ -80,7 +81,13 @@ class CaseFormat(Protocol):
         """
 
     def write(
-        self, result: Path, labels: NDArray[np.integer[Any]], *, source: Path, failure: str | None = None
+        self,
+        result: Path,
+        labels: NDArray[np.integer[Any]],
+        *,
+        source: Path,
+        failure: str | None = None,
+        names: Notes = (),
     ) -> None:
         """Write a label map, whole or not at all, replacing an older file.
 
@@ -89,6 +96,8 @@ class CaseFormat(Protocol):
             labels: (H, W) or (D, H, W), integers from 0 to 65,535.
             source: the case that is answered, for formats whose results repeat its header.
             failure: why the map is only a stand-in for a case that failed; `is_finished` then says no.
+            names: of the objects, for formats whose results hold them; those of the case that was read last where none
+                are given.
 
         Raises:
             CaseError: no label map, or the file cannot be written.

@@ -146,7 +146,13 @@ class SeriesFormat:
         return case
 
     def write(
-        self, result: Path, labels: NDArray[np.integer[Any]], *, source: Path, failure: str | None = None
+        self,
+        result: Path,
+        labels: NDArray[np.integer[Any]],
+        *,
+        source: Path,
+        failure: str | None = None,
+        names: Notes = (),
     ) -> None:
         """Write a DICOM SEG; a case that failed gets none, as archives keep what they are sent.
 
@@ -164,10 +170,11 @@ class SeriesFormat:
             narrow = narrow_labels(labels)
             if narrow.shape not in (frames.shape, frames.shape[1:]):
                 raise CaseError(f"labels of shape {labels.shape}, wanted {frames.shape}.")
-            if not self._names:
+            called = names or self._names
+            if not called:
                 raise CaseError("without an object there is nothing that a DICOM SEG could hold.")
             with written_whole(result, CaseError) as temporary:
-                write_segmentation(temporary, narrow.reshape(frames.shape), frames, self._names)
+                write_segmentation(temporary, narrow.reshape(frames.shape), frames, called)
 
     def is_finished(self, result: Path, label_shape: tuple[int, ...] | None) -> bool:
         """Tell whether `result` is a DICOM SEG of that size that refers to this series."""

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from graysam.boxes import Box, VolumeBox, clean_boxes
+from graysam.boxes import Box, Notes, VolumeBox, clean_boxes
 from graysam.cases import (
     MAX_BOXES,
     Case,
@@ -81,7 +81,13 @@ class NpzFormat:
         return read_case(path, need_boxes=self._need_boxes)
 
     def write(
-        self, result: Path, labels: NDArray[np.integer[Any]], *, source: Path, failure: str | None = None
+        self,
+        result: Path,
+        labels: NDArray[np.integer[Any]],
+        *,
+        source: Path,
+        failure: str | None = None,
+        names: Notes = (),
     ) -> None:
         """Do `write_labels`."""
         write_labels(result, labels, failure=failure)

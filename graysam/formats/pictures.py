@@ -93,7 +93,13 @@ class PictureFormat:
         return numbers, names, told, mask_path
 
     def write(
-        self, result: Path, labels: NDArray[np.integer[Any]], *, source: Path, failure: str | None = None
+        self,
+        result: Path,
+        labels: NDArray[np.integer[Any]],
+        *,
+        source: Path,
+        failure: str | None = None,
+        names: Notes = (),
     ) -> None:
         """Write labels (H, W) as an indexed PNG; 16-bit gray when there are more than 255.
 

@@ -46,11 +46,13 @@ class Reading:
         boxes: where their boxes stand.
         modality: what the images are, None where their files and names tell.
         window: the intensity window as `graysam.image.windows.parse_window` reads it; "" chooses by modality.
+        keep_original: whether cases also keep their values before the window.
     """
 
     boxes: BoxSource = field(default_factory=BoxSource)
     modality: Modality | None = None
     window: str = ""
+    keep_original: bool = False
 
     def check(self) -> None:
         """Look at what can be looked at before any case is read.
@@ -78,11 +80,14 @@ class Windowed:
 
     Attributes:
         pixels: uint8, of the shape given.
+        low, high: the values that became 0 and 255.
         notes: which window, and why.
         warnings: what makes the values doubtful.
     """
 
     pixels: NDArray[np.uint8]
+    low: float
+    high: float
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -126,7 +131,7 @@ def windowed(
     except PrepareError as error:
         raise CaseError(f"{name}: {error}") from error
     what = f"{modality} ({how})" if modality else "unknown modality"
-    return Windowed(pixels, (f"{what}; {_in_words(applied)}",), warnings)
+    return Windowed(pixels, applied.low, applied.high, (f"{what}; {_in_words(applied)}",), warnings)
 
 
 def _modality(

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graysam.boxes import Notes, clean_boxes
-from graysam.cases import Case, ImageCase, Labels, VolumeCase, check_size, narrow_labels
+from graysam.cases import Case, ImageCase, Labels, Original, VolumeCase, check_size, narrow_labels
 from graysam.errors import CaseError, PrepareError
 from graysam.files import written_whole
 from graysam.formats.base import naming
@@ -96,7 +96,13 @@ class VolumeFormat(ABC):
         return case
 
     def write(
-        self, result: Path, labels: NDArray[np.integer[Any]], *, source: Path, failure: str | None = None
+        self,
+        result: Path,
+        labels: NDArray[np.integer[Any]],
+        *,
+        source: Path,
+        failure: str | None = None,
+        names: Notes = (),
     ) -> None:
         """Write labels with the geometry of `source`.
 
@@ -109,6 +115,8 @@ class VolumeFormat(ABC):
             narrow = narrow_labels(labels)
             if narrow.shape not in (shape, _without_lone_slice(shape)):
                 raise CaseError(f"labels of shape {labels.shape}, wanted {shape}.")
+        if names:
+            self._names = (source, names)
         with readable(source.name):
             content = self._encode(narrow.reshape(shape), source, failure)
         with written_whole(result, CaseError) as temporary:
@@ -293,15 +301,16 @@ def make_case(volume: Volume, path: Path, name: str, reading: Reading, *, folder
         reading=reading,
     )
     notes = (*volume.notes, *shown.notes, *box_notes)
+    original = Original(array, shown.low, shown.high) if reading.keep_original else None
     spacing = volume.spacing_mm if volume.grid.is_stated else None
     with naming(path):
         if is_volume:
             solid, warnings = clean_boxes(numbers, size_hw=shown.pixels.shape[1:3], depth=len(shown.pixels))
             warnings = (*volume.warnings, *shown.warnings, *warnings)
-            return VolumeCase(name, path, shown.pixels, solid, spacing, warnings, notes, names)
+            return VolumeCase(name, path, shown.pixels, solid, spacing, warnings, notes, names, original)
         flat, warnings = clean_boxes(numbers, size_hw=shown.pixels.shape[:2])
         warnings = (*volume.warnings, *shown.warnings, *warnings)
-        return ImageCase(name, path, shown.pixels, flat, spacing, warnings, notes, names)
+        return ImageCase(name, path, shown.pixels, flat, spacing, warnings, notes, names, original)
 
 
 def _box_numbers(

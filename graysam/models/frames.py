@@ -111,7 +111,7 @@ class ViewFrame(PromptFrame):
     def inputs(self) -> DecoderInputs:
         """Give detail (N, 3, G, G) in [0, 1], box_in_view (N, 4) and view_in_canvas (N, 4) as shares of the frame.
 
-        With neighbours, also memory (N, 2, G, G), see `view_memory`; with hints, hints (N, 6, G / 2, G / 2), see
+        With neighbours, also memory (N, 2, G, G), see `view_memory`; with hints, hints (N, 7, G / 2, G / 2), see
         `graysam.models.hints`.
         """
         details = [view_detail(self.prepared, view) for view in self.views]

@@ -13,20 +13,22 @@ from numpy.typing import NDArray
 
 from graysam.boxes import ellipsoid_share
 from graysam.image.geometry import BoxView
-from graysam.prompts import Click, Prompt
+from graysam.prompts import BoxFit, Click, Prompt
 
-HINT_MAPS: Final = ("smaller", "larger", "inside", "outside", "previous", "place")
-"""Boxes of smaller and of larger objects, clicks inside and outside the object, a previous mask, place in a volume."""
+HINT_MAPS: Final = ("smaller", "larger", "inside", "outside", "previous", "place", "fit")
+"""Boxes of smaller and larger objects, clicks inside and outside, a previous mask, place in a volume, the box's fit."""
+FIT_LEVELS: Final[dict[BoxFit, float]] = {"unknown": 0.0, "tight": 1.0, "loose": -1.0}
 CLICK_RADIUS_SHARE: Final = 0.04
 """Radius of a click's disc, as a share of the view's side: five of 128 cells."""
 
 
 def draw_hints(view: BoxView, prompt: Prompt) -> NDArray[np.float32]:
-    """Draw the maps of `HINT_MAPS` for one prompt on a grid of half the view's side: (6, G / 2, G / 2).
+    """Draw the maps of `HINT_MAPS` for one prompt on a grid of half the view's side: (7, G / 2, G / 2).
 
     The first two hold, for other boxes, the height of a dome over the ellipse in each: 1 in its middle, 0 on its edge
     and outside; where several meet, the higher. Clicks are discs of 1. The previous mask is 1 in the object and -1
     outside. The place is 0 on the object's middle slice and falls to -1 beyond its ends, by the ellipsoid's size there.
+    The fit is 1 for a tight box, -1 for a loose one, and 0 where nobody said.
     """
     side = view.grid // 2
     maps = np.zeros((len(HINT_MAPS), side, side), np.float32)
@@ -38,6 +40,7 @@ def draw_hints(view: BoxView, prompt: Prompt) -> NDArray[np.float32]:
         found = view.sample(prompt.previous.astype(np.float32)) * 2 - 1
         maps[4] = found.reshape(side, 2, side, 2).mean(axis=(1, 3))
     maps[5] = ellipsoid_share(prompt.place) - 1
+    maps[6] = FIT_LEVELS[prompt.fit]
     return maps
 
 

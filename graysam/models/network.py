@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from graysam.boxes import Box
 from graysam.errors import CheckpointError
 from graysam.image.preprocessing import PreparedSlice, prepare_slice
+from graysam.models.adapters import add_adapters
 from graysam.models.frames import PromptFrame, frame_prompts
 from graysam.models.registry import DECODERS, ENCODERS, resolve
 from graysam.models.spec import ModelSpec
@@ -158,7 +159,10 @@ def build_network(spec: ModelSpec) -> Network:
     decoder = _decoder_class(spec)(spec, shape)
     for part in decoder.unreached_parts:
         decoder.get_submodule(part).requires_grad_(False)
-    return Network(spec, _encoder_class(spec)(spec), decoder)
+    network = Network(spec, _encoder_class(spec)(spec), decoder)
+    if spec.adapters != "none":
+        add_adapters(network.encoder, network.decoder, spec, network.example_inputs())
+    return network
 
 
 def answer_side(spec: ModelSpec) -> int:

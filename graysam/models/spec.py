@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import MISSING, asdict, dataclass, fields
-from typing import Any
+from typing import Any, Final
 
 from graysam.errors import CheckpointError
 from graysam.image.channels import CHANNEL_PRESETS
 from graysam.models.registry import DECODERS, ENCODERS
+
+ADAPTERS: Final = ("none", "serial", "parallel", "prompted")
+ADAPTER_ACTIVATIONS: Final = ("gelu", "relu")
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,9 @@ class ModelSpec:
         ellipse_gate: a box-frame decoder may answer with the ellipse in the box instead of its own contour.
         norm_epsilon: of the LayerNorms in SAM's decoder: 1e-6 as the public loader of EfficientViT-SAM sets it, 1e-5 in
             SAM itself and in LiteMedSAM.
+        adapters: kind of the bottleneck adapters, one of `ADAPTERS`; see `graysam.models.adapters`.
+        adapter_width: channels of their bottleneck.
+        adapter_activation: what they have there, one of `ADAPTER_ACTIVATIONS`.
     """
 
     name: str
@@ -52,10 +58,19 @@ class ModelSpec:
     hints: bool = False
     ellipse_gate: bool = False
     norm_epsilon: float = 1e-6
+    adapters: str = "none"
+    adapter_width: int = 16
+    adapter_activation: str = "gelu"
 
     def __post_init__(self) -> None:
         self._check_types()
-        for name, known in (("encoder", ENCODERS), ("decoder", DECODERS), ("channels", CHANNEL_PRESETS)):
+        for name, known in (
+            ("encoder", ENCODERS),
+            ("decoder", DECODERS),
+            ("channels", CHANNEL_PRESETS),
+            ("adapters", ADAPTERS),
+            ("adapter_activation", ADAPTER_ACTIVATIONS),
+        ):
             if getattr(self, name) not in known:
                 raise CheckpointError(
                     f"spec {self.name!r}: {name} is {getattr(self, name)!r}, wanted one of {sorted(known)}."
@@ -67,11 +82,9 @@ class ModelSpec:
             )
         self._check_widths("encoder_widths", ENCODERS[self.encoder].widths)
         self._check_widths("decoder_widths", DECODERS[self.decoder].widths)
-        if self.embedding_width < 1 or self.neck_size < 1:
-            raise CheckpointError(
-                f"spec {self.name!r}: embedding_width {self.embedding_width} and neck_size {self.neck_size} must be at "
-                "least 1."
-            )
+        for name in ("embedding_width", "neck_size", "adapter_width"):
+            if getattr(self, name) < 1:
+                raise CheckpointError(f"spec {self.name!r}: {name} {getattr(self, name)} must be at least 1.")
         switched_on = {each.name for each in fields(self) if getattr(self, each.name) is True}
         if unknown := sorted(switched_on - DECODERS[self.decoder].switches):
             raise CheckpointError(

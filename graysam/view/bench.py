@@ -67,6 +67,8 @@ class Bench:
         self.journal = journal
         self.following: Following | None = None
         self.stack: NDArray[Any] = case.image if isinstance(case, VolumeCase) else case.image[None]
+        shown = case.image if case.original is None else case.original.values
+        self.shown: NDArray[Any] = shown if isinstance(case, VolumeCase) else shown[None]
         self.depth = len(self.stack)
         self.size_hw = (self.stack.shape[1], self.stack.shape[2])
         self.labels = LabelMap(document, self.stack.shape[:3], is_volume=isinstance(case, VolumeCase))

@@ -60,13 +60,13 @@ class Catalogue:
 
         Args:
             place: the folder or file that was opened, None for none.
-            reading: how cases are read; boxes are made optional here.
+            reading: how cases are read; here boxes become optional, and values before their window are kept.
             uploads: an empty folder for uploads and drawn cases, deleted by its owner.
 
         Raises:
             CaseError: the folder cannot be listed, or the file is no case.
         """
-        self._reading = replace(reading, boxes=replace(reading.boxes, optional=True))
+        self._reading = replace(reading, boxes=replace(reading.boxes, optional=True), keep_original=True)
         self._uploads = uploads
         self._entries: dict[str, Entry] = {}
         if place is not None:

@@ -234,9 +234,11 @@ _DO: dict[str, Callable[[Bench, dict[str, Any]], list[Event]]] = {
 
 
 def _header(case: Case) -> dict[str, Any]:
-    """Give what tells whether a session belongs to a case: its name, shape and pixels."""
+    """Give what tells whether a session belongs to a case: its name, shape and values, whatever their window."""
+    values = case.image if case.original is None else case.original.values
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(np.ascontiguousarray(case.image).view(np.uint8).data)
+    for part in values:
+        digest.update(np.ascontiguousarray(part).data)
     shape = case.image.shape if isinstance(case, VolumeCase) else (1, *case.image.shape[:2])
     return {"case": case.name, "fingerprint": digest.hexdigest(), "shape": list(shape)}
 
@@ -244,8 +246,6 @@ def _header(case: Case) -> dict[str, Any]:
 def _facts(entry: Entry, case: Case, journal: Journal) -> dict[str, Any]:
     assert entry.found is not None
     shape = case.image.shape if isinstance(case, VolumeCase) else (1, *case.image.shape[:2])
-    low, high = float(case.image.min()), float(case.image.max())
-    within = low >= 0 and high <= 255
     warnings = [*case.warnings]
     if journal.was_set_aside is not None:
         warnings.append(f"the session of another image of this name is kept as {journal.was_set_aside.name}")
@@ -256,13 +256,19 @@ def _facts(entry: Entry, case: Case, journal: Journal) -> dict[str, Any]:
         "shape": list(shape),
         "channels": 3 if case.kind == "2D" and case.image.ndim == 3 else 1,
         "spacing_mm": None if case.spacing_mm is None else list(case.spacing_mm),
-        "window": {
-            "low": 0.0 if within else low,
-            "high": 255.0 if within else high,
-            "lowest": low,
-            "highest": high,
-        },
+        "window": _window(case),
         "warnings": warnings,
         "notes": [*case.notes],
         "result": entry.found.result_name,
     }
+
+
+def _window(case: Case) -> dict[str, float]:
+    """Give the values that are best shown as black and white, and the ends of what the pixels hold."""
+    pixels = case.image if case.original is None else case.original.values
+    lowest, highest = float(pixels.min()), float(pixels.max())
+    if case.original is not None:
+        low, high = case.original.low, case.original.high
+    else:
+        low, high = (0.0, 255.0) if lowest >= 0 and highest <= 255 else (lowest, highest)
+    return {"low": low, "high": high, "lowest": lowest, "highest": highest}

@@ -37,7 +37,8 @@ def save(entry: Entry, bench: Bench, out: Path, *, other_cases: Iterable[str]) -
     if not isinstance(bench.case, VolumeCase):
         labels = labels[0]
     result = out / Path(found.result_name).name
-    found.format.write(result, labels, source=found.path)
+    names = tuple(bench.document.get(number, "name") for number in objects)
+    found.format.write(result, labels, source=found.path, names=names)
     sizes = np.bincount(labels.ravel(), minlength=len(objects) + 1)
     rows = [
         row

@@ -164,7 +164,7 @@ class Server:
 
     async def _slice(self, request: Request) -> Response:
         plane, index = _plane_of(request)
-        stack = self.desk.current().bench.stack  # read only, so that it need not wait for the worker
+        stack = self.desk.current().bench.shown  # read only, so that it need not wait for the worker
         picture = await asyncio.to_thread(lambda: raw(cut(stack, plane, index)))
         return Response(picture.content, headers=picture.headers, media_type="application/octet-stream")
 

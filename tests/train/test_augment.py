@@ -97,7 +97,7 @@ def test_boxes_are_all_off_or_all_tight_as_the_share_says():
             size_hw=(100, 100),
             config=DataConfig(tight=share),
             rng=np.random.default_rng(seed),
-        )
+        )[0]
         for share in (0.0, 1.0)
         for seed in range(20)
     ]
@@ -115,7 +115,7 @@ def test_boxes_are_all_off_or_all_tight_as_the_share_says():
 )
 def test_boxes_are_those_that_earlier_runs_were_trained_with(config: DataConfig, expected: Box):
     rng = np.random.default_rng(0)
-    assert noisy_box(BOX, canvas_scale=1.0, size_hw=(100, 100), config=config, rng=rng) == expected
+    assert noisy_box(BOX, canvas_scale=1.0, size_hw=(100, 100), config=config, rng=rng)[0] == expected
 
 
 def test_intensity_changes_keep_shape_and_dtype():
@@ -128,8 +128,9 @@ def test_intensity_changes_keep_shape_and_dtype():
 
 def test_a_share_of_one_leaves_every_box_tight():
     config = replace(DataConfig(), tight=1.0)
-    box = noisy_box(BOX, canvas_scale=1.0, size_hw=(100, 100), config=config, rng=np.random.default_rng(0))
+    box, fit = noisy_box(BOX, canvas_scale=1.0, size_hw=(100, 100), config=config, rng=np.random.default_rng(0))
     assert box == BOX
+    assert fit == "tight"
 
 
 def test_the_shares_of_the_kinds_of_noise_are_those_of_the_config():
@@ -146,7 +147,7 @@ def test_the_shares_of_the_kinds_of_noise_are_those_of_the_config():
             outwards_share=0.0,
         )
         boxes = [
-            noisy_box(wide, canvas_scale=1.0, size_hw=(400, 400), config=config, rng=np.random.default_rng(seed))
+            noisy_box(wide, canvas_scale=1.0, size_hw=(400, 400), config=config, rng=np.random.default_rng(seed))[0]
             for seed in range(300)
         ]
         drawn[kind] = np.abs([box.as_array() - wide.as_array() for box in boxes]).max(axis=0).tolist()
@@ -155,11 +156,21 @@ def test_the_shares_of_the_kinds_of_noise_are_those_of_the_config():
     assert drawn["by pixels"] == [3, 3, 3, 3]
 
 
+@pytest.mark.parametrize(
+    ("shares", "fit"),
+    [({"tight": 1.0}, "tight"), ({"outwards": 1.0}, "loose"), ({"proportional": 1.0}, "unknown"), ({}, "unknown")],
+)
+def test_a_box_says_how_it_fits_where_a_person_would_know(shares: dict[str, float], fit: str):
+    config = DataConfig(**{"tight": 0.0, "proportional": 0.0, "outwards": 0.0, **shares})
+    rng = np.random.default_rng(0)
+    assert noisy_box(BOX, canvas_scale=1.0, size_hw=(100, 100), config=config, rng=rng)[1] == fit
+
+
 def test_an_outward_box_cuts_into_its_object_by_a_pixel_at_most_and_may_grow_with_it():
     wide = Box(100, 100, 299, 109)  # 200 x 10: 15 % of its sides is 30 and 1.5 pixels
     config = DataConfig(tight=0.0, proportional=0.0, outwards=1.0, outwards_px=5.0, outwards_share=0.15)
     boxes = [
-        noisy_box(wide, canvas_scale=1.0, size_hw=(400, 400), config=config, rng=np.random.default_rng(seed))
+        noisy_box(wide, canvas_scale=1.0, size_hw=(400, 400), config=config, rng=np.random.default_rng(seed))[0]
         for seed in range(300)
     ]
     outwards = np.array([box.as_array() - wide.as_array() for box in boxes]) * (-1, -1, 1, 1)
@@ -172,7 +183,7 @@ def test_an_outward_box_cuts_into_its_object_by_a_pixel_at_most_and_may_grow_wit
 @given(st.integers(0, 10**6), st.floats(0.2, 4))
 def test_a_noisy_box_stays_in_the_slice_and_keeps_an_area(seed: int, scale: float):
     config = replace(DataConfig(), tight=0.0)
-    box = noisy_box(BOX, canvas_scale=scale, size_hw=(64, 40), config=config, rng=np.random.default_rng(seed))
+    box, _ = noisy_box(BOX, canvas_scale=scale, size_hw=(64, 40), config=config, rng=np.random.default_rng(seed))
     assert 0 <= box.x_min < box.x_max <= 39
     assert 0 <= box.y_min < box.y_max <= 63
 
@@ -290,7 +301,7 @@ def test_a_small_box_is_moved_by_pixels_too_and_keeps_half_of_its_sides():
     flat = Box(100, 100, 110, 104)  # 11 x 5 pixels: most shifts of up to 8 pixels would turn it inside out
     config = DataConfig(tight=0.0, jitter_px=8.0)
     drawn = [
-        noisy_box(flat, canvas_scale=1.0, size_hw=(256, 256), config=config, rng=np.random.default_rng(seed))
+        noisy_box(flat, canvas_scale=1.0, size_hw=(256, 256), config=config, rng=np.random.default_rng(seed))[0]
         for seed in range(300)
     ]
     assert np.mean([box == flat for box in drawn]) < 0.2

@@ -169,7 +169,9 @@ def test_hints_of_a_batch_show_other_boxes_clicks_and_answers_in_the_shares_of_t
         hints = torch.cat([batch.inputs["hints"] for batch in batches])
         return (hints != 0).any(dim=0).flatten(1).any(dim=1)  # for each of the maps of `HINT_MAPS`
 
-    assert not shown(others=0.0, corrections=0.0, propagation=0.0).any()
+    assert not shown(others=0.0, corrections=0.0, propagation=0.0, fits=0.0).any()
+    fits = shown(others=0.0, corrections=0.0, propagation=0.0, fits=1.0, tight=1.0)
+    assert fits.tolist() == [False] * 6 + [True]
     assert shown(others=1.0, corrections=0.0)[:2].any()
     clicked = shown(others=0.0, corrections=1.0)
     assert clicked[2]

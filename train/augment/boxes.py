@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from graysam.boxes import Box
 from graysam.noisy_boxes import OUTWARDS, drawn_until_half_is_left, shifted
+from graysam.prompts import BoxFit
 from train.config import DataConfig
 
 SMALLEST_BOX_PX = 2.0
@@ -22,8 +23,8 @@ OUTWARDS_SLIP_CANVAS_PX = 1.0  # how far a side meant to be outside may cut into
 
 def noisy_box(
     box: Box, *, canvas_scale: float, size_hw: tuple[int, int], config: DataConfig, rng: np.random.Generator
-) -> Box:
-    """Move the sides of a tight box as people, scripts and propagation do.
+) -> tuple[Box, BoxFit]:
+    """Move the sides of a tight box as people, scripts and propagation do, and say how the result fits the object.
 
     Args:
         box: tight, in original pixels.
@@ -31,18 +32,20 @@ def noisy_box(
         size_hw: of the slice; the box stays within it.
         config: shares and sizes of the noise.
         rng: source of the draws.
+
+    Returns:
+        The box, and "tight", "loose" for one that is off outwards, or "unknown" for one that may also cut in.
     """
     kind = rng.random()
     if kind < config.tight:
-        return box
+        return box, "tight"
     width, height = box.x_max - box.x_min + 1, box.y_max - box.y_min + 1
     if kind < config.tight + config.proportional:
         shifts = rng.uniform(-1, 1, 4) * config.jitter_share * (width, height, width, height)
-    elif kind < config.tight + config.proportional + config.outwards:
-        shifts = _outward_shifts(box, config, rng, canvas_scale)
-    else:
-        return _off_by_pixels(box, config.jitter_px / canvas_scale, size_hw, rng)
-    return shifted_unless_lost(box, shifts, size_hw)
+        return shifted_unless_lost(box, shifts, size_hw), "unknown"
+    if kind < config.tight + config.proportional + config.outwards:
+        return shifted_unless_lost(box, _outward_shifts(box, config, rng, canvas_scale), size_hw), "loose"
+    return _off_by_pixels(box, config.jitter_px / canvas_scale, size_hw, rng), "unknown"
 
 
 def _outward_shifts(box: Box, config: DataConfig, rng: np.random.Generator, canvas_scale: float) -> NDArray[np.float64]:

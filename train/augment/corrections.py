@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from graysam.mask_prompts import clicks_from_answer
 from graysam.prompts import Click
 
 MOST_CLICKS = 3
@@ -46,11 +47,16 @@ def _click_in(piece: NDArray[np.bool_], mask: NDArray[np.bool_]) -> Click:
 
 
 def drawn_correction(
-    mask: NDArray[np.bool_], answer: NDArray[np.bool_], rng: np.random.Generator
+    mask: NDArray[np.bool_], answer: NDArray[np.bool_], rng: np.random.Generator, *, spread: bool = False
 ) -> tuple[tuple[Click, ...], NDArray[np.bool_] | None]:
-    """Draw the clicks on an object, and the wrong answer that they correct; None for clicks before any answer."""
+    """Draw the clicks on an object, and the wrong answer that they correct; None for clicks before any answer.
+
+    spread: click all over what is right and wrong, see `clicks_from_answer`, and not on the largest errors.
+    """
     if rng.random() < WITHOUT_ANSWER_SHARE or not mask.any():
         return (clicks_inside(mask, rng) if mask.any() else ()), None
+    if spread:
+        return clicks_from_answer(answer, int(rng.integers(1, MOST_CLICKS + 1)), rng, reference=mask), answer
     return correcting_clicks(mask, answer, count=int(rng.integers(1, MOST_CLICKS + 1))), answer
 
 

@@ -97,7 +97,7 @@ def propagated_box(
     if tight is None or given is None:
         return None
     height, width = found.shape
-    given = noisy_box(given, canvas_scale=canvas_scale, size_hw=(height, width), config=noise, rng=rng)
+    given, _ = noisy_box(given, canvas_scale=canvas_scale, size_hw=(height, width), config=noise, rng=rng)
     cross_section = VolumeBox(given, 0, length - 1).cross_section(place)
     expected = expected_box(tight, cross_section).within((height, width))
     error_px = NEXT_BOX_OFF_CANVAS_PX / canvas_scale

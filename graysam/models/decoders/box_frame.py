@@ -224,7 +224,7 @@ class BoxDecoder(Decoder):
             box_in_view: (N, 4) edges x, y, x, y as shares of the view.
             view_in_canvas: (N, 4) edges x, y, x, y as shares of the canvas.
             memory: (N, 2, G, G), see `frames.view_memory`; wanted by a spec with memory, and by no other.
-            hints: (N, 6, G / 2, G / 2), see `hints.draw_hints`; wanted by a spec with hints, and by no other.
+            hints: (N, 7, G / 2, G / 2), see `hints.draw_hints`; wanted by a spec with hints, and by no other.
 
         Returns:
             logits (N, G, G), above 0 where the object is; predicted IoU (N,) in [0, 1].

@@ -6,7 +6,7 @@ import pytest
 from graysam.boxes import Box
 from graysam.image.geometry import BoxView, CanvasFit
 from graysam.models.hints import HINT_MAPS, draw_hints
-from graysam.prompts import Click, Prompt, box_rows
+from graysam.prompts import BoxFit, Click, Prompt, box_rows
 
 FIT = CanvasFit.for_image((64, 64), 64)
 # The window covers pixels 8 to 23 in x and y: each of the 4 x 4 cells of a map is 4 pixels wide.
@@ -20,7 +20,7 @@ def maps(**said) -> dict[str, np.ndarray]:
 
 def test_a_prompt_of_a_box_alone_says_nothing_more():
     hints = draw_hints(VIEW, Prompt(BOX))
-    assert hints.shape == (6, 4, 4)
+    assert hints.shape == (7, 4, 4)
     assert hints.dtype == np.float32
     assert not hints.any()
 
@@ -52,6 +52,11 @@ def test_clicks_are_discs_on_the_map_of_their_kind():
     found = maps(clicks=(Click(9, 9, is_inside=True), Click(22, 14, is_inside=False)))
     assert found["inside"].tolist() == [[1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
     assert found["outside"].tolist() == [[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize(("fit", "level"), [("tight", 1), ("loose", -1), ("unknown", 0)])
+def test_how_the_box_fits_is_the_same_number_everywhere(fit: BoxFit, level: int):
+    assert (maps(fit=fit)["fit"] == level).all()
 
 
 def test_an_earlier_answer_is_1_inside_and_minus_1_outside():

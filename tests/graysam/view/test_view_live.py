@@ -1,15 +1,20 @@
 """What a person does on the page of `graysam view`, against the real server and an engine worked out by hand."""
 
+import json
+import threading
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pytest
 
 pytest.importorskip("starlette")
-from bright_engine import BrightEngine
+from bright_engine import PLAIN_TINY, BrightEngine
 from live_view import mask_of, running
 
 from graysam.api import Segmenter
-from graysam.boxes import Box
+from graysam.boxes import Box, VolumeBox
 from graysam.formats.npz import read_labels, write_case
+from graysam.models.spec import ModelSpec
 
 
 def drawn_image():
@@ -20,12 +25,80 @@ def drawn_image():
     return image
 
 
+def drawn_volume():
+    """Two bright cones that cross, in 9 slices of 24 x 32, with some noise."""
+    volume = np.random.default_rng(0).integers(0, 70, (9, 24, 32)).astype(np.uint8)
+    for z in range(9):
+        radius = 7 - abs(z - 4)
+        volume[z, 12 - radius : 12 + radius, 13 - radius : 13 + radius] += 100
+        volume[z, 12 - radius : 10 + radius, 20 - radius : 20 + radius] += 60
+    return volume
+
+
+BOXES = (VolumeBox(Box(5, 5, 19, 18), 1, 7), VolumeBox(Box(14, 6, 26, 20), 0, 8))
+
+
+REMEMBERING = replace(PLAIN_TINY, memory=True)
+HINTED = replace(REMEMBERING, hints=True)
+
+
+@dataclass
+class KnowingEngine(BrightEngine):
+    """Also counts on what it is shown of the neighbouring slice and of the other boxes, so that both matter."""
+
+    spec: ModelSpec = REMEMBERING
+
+    def decode(self, embedding, inputs):
+        logits, confidence = super().decode(embedding, inputs)
+        logits = logits + np.float32(0.2) * inputs["memory"][:, 0]
+        if "hints" in inputs:
+            hints = np.repeat(np.repeat(inputs["hints"], 2, axis=2), 2, axis=3)
+            logits = logits + np.float32(0.1) * (hints[:, 1] - hints[:, 0] + hints[:, 5])
+            logits = logits + hints[:, 2] - hints[:, 3]
+        return logits, confidence * np.float32(0.5)
+
+
 @pytest.fixture
 def page(tmp_path):
     (tmp_path / "in").mkdir()
     write_case(tmp_path / "in" / "blocks.npz", image=drawn_image(), boxes=())
     with running(tmp_path / "in", tmp_path / "out", BrightEngine()) as page:
         yield page
+
+
+@pytest.fixture
+def volume_page(tmp_path):
+    (tmp_path / "in").mkdir()
+    write_case(tmp_path / "in" / "cones.npz", image=drawn_volume(), boxes=(), spacing_mm=(5, 1, 2))
+    with running(tmp_path / "in", tmp_path / "out", KnowingEngine()) as page:
+        page.open("cones")
+        yield page
+
+
+def followed(live, number, z):
+    """Follow an object from a slice to the end; gives the masks by slice."""
+    live.send("follow", object=number, from_slice=z)
+    masks = {}
+    while True:
+        event = live.receive()
+        assert event["type"] != "error", event
+        if event["type"] == "followed":
+            masks[event["slice"]] = event["runs"]
+        if event["type"] == "follow_ended":
+            assert event["reason"] == "finished"
+            return masks
+
+
+def drawn(live, box):
+    """Draw a volume's object: its range, and its box on the middle slice."""
+    number = live.ask("add_object", "object", name="", colour="")["object"]["id"]
+    live.ask("range", "object", object=number, first=box.z_min, last=box.z_max)
+    middle = (box.z_min + box.z_max) // 2
+    live.ask("box", "mask", object=number, slice=middle, box=list(box.box.numbers), is_final=True)
+    return number, middle
+
+
+# --- images -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_box_is_answered_as_the_python_api_answers_it_and_saved_as_predict_would(page):
@@ -43,3 +116,269 @@ def test_a_box_is_answered_as_the_python_api_answers_it_and_saved_as_predict_wou
         assert np.array_equal(page.pixels("api/labels?plane=axial&index=0"), wanted)
         assert live.ask("save", "saved")["files"] == ["blocks.npz", "boxes.csv"]
     assert np.array_equal(read_labels(page.out / "blocks.npz", "segs"), wanted)
+
+
+def test_a_preview_changes_nothing_and_a_box_drawn_backwards_or_over_the_border_counts(page):
+    page.open("blocks")
+    with page.live() as live:
+        one = live.ask("add_object", "object", name="", colour="")["object"]["id"]
+        preview = live.ask("box", "mask", object=one, slice=0, box=[12, 11, 3, 4], is_final=False)
+        assert not preview["is_final"]
+        assert live.ask("masks", "masks", slice=0)["masks"] == []
+        final = live.ask("box", "mask", object=one, slice=0, box=[3, 4, 12, 11], is_final=True)
+        assert final["runs"] == preview["runs"] != []
+        live.ask("box", "mask", object=one, slice=0, box=[-50, 4, 12, 11], is_final=True)
+        assert live.next("object")["object"]["boxes"] == {"0": [0, 4, 12, 11]}
+        assert "outside" in live.refused("box", object=one, slice=0, box=[40, 4, 50, 11], is_final=True)
+
+
+def test_a_brush_adds_a_disc_and_an_eraser_takes_a_line_away(page):
+    page.open("blocks")
+    with page.live() as live:
+        one = live.ask("add_object", "object", name="", colour="")["object"]["id"]
+        dot = live.ask("brush", "mask", object=one, slice=0, points=[[5, 3]], radius=1, is_adding=True)
+        # Radius 1 round (5, 3): the pixel and its four neighbours.
+        assert dot["runs"] == [2 * 30 + 5, 1, 3 * 30 + 4, 3, 4 * 30 + 5, 1]
+        left = live.ask("brush", "mask", object=one, slice=0, points=[[0, 3], [9, 3]], radius=0, is_adding=False)
+        assert left["runs"] == [2 * 30 + 5, 1, 4 * 30 + 5, 1]
+        assert page.pixels("api/labels?plane=axial&index=0")[2, 5] == 1
+        outside = live.ask("brush", "mask", object=one, slice=0, points=[[-90, -90]], radius=3, is_adding=True)
+        assert outside["runs"] == left["runs"]
+
+
+def test_the_box_again_wider_is_a_tenth_wider_on_each_side_or_two_pixels(page):
+    page.open("blocks")
+    with page.live() as live:
+        one = live.ask("add_object", "object", name="", colour="")["object"]["id"]
+        assert "draw a box" in live.refused("wider", object=one, slice=0)
+        live.ask("box", "mask", object=one, slice=0, box=[3, 4, 12, 11], is_final=True)
+        live.next("history")
+        live.ask("wider", "mask", object=one, slice=0)
+        assert live.next("object")["object"]["boxes"] == {"0": [1, 2, 14, 13]}
+
+
+def test_a_model_without_clicks_refuses_them_and_one_with_hints_follows_them(page, tmp_path):
+    page.open("blocks")
+    with page.live() as live:
+        assert not live.state["model"]["takes_clicks"]
+        one = live.ask("add_object", "object", name="", colour="")["object"]["id"]
+        assert "takes no clicks" in live.refused("click", object=one, slice=0, x=3, y=3, is_inside=True)
+    with running(tmp_path / "in", tmp_path / "hinted", KnowingEngine(spec=HINTED)) as hinted:
+        hinted.open("blocks")
+        with hinted.live() as live:
+            assert live.state["model"]["takes_clicks"]
+            one = live.ask("add_object", "object", name="", colour="")["object"]["id"]
+            live.ask("box", "mask", object=one, slice=0, box=[3, 4, 12, 11], is_final=True)
+            assert live.next("object")["object"]["clicks"] == {}
+            mask = live.ask("click", "mask", object=one, slice=0, x=7, y=7, is_inside=False)
+            assert not mask_of(mask["runs"], (20, 30))[7, 7]
+            assert live.next("object")["object"]["clicks"] == {"0": [{"x": 7, "y": 7, "is_inside": False}]}
+
+
+def test_boxes_that_come_with_a_case_are_objects_that_are_answered_and_not_to_be_undone(tmp_path):
+    (tmp_path / "in").mkdir()
+    boxes = [Box(3, 4, 12, 11), Box(18, 10, 23, 14)]
+    write_case(tmp_path / "in" / "blocks.npz", image=drawn_image(), boxes=boxes)
+    engine = KnowingEngine(spec=HINTED)
+    with running(tmp_path / "in", tmp_path / "out", engine) as page:
+        page.open("blocks")
+        with page.live() as live:
+            assert [each["boxes"]["0"] for each in live.state["objects"]] == [[3, 4, 12, 11], [18, 10, 23, 14]]
+            assert not live.state["history"]["can_undo"]
+        wanted = Segmenter(KnowingEngine(spec=HINTED)).segment_image(drawn_image(), boxes)
+        assert np.array_equal(page.pixels("api/labels?plane=axial&index=0"), wanted)
+
+
+# --- volumes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spec", [REMEMBERING, HINTED], ids=["memory", "hints"])
+def test_following_gives_the_masks_of_the_python_api_voxel_by_voxel(tmp_path, spec):
+    (tmp_path / "in").mkdir()
+    write_case(tmp_path / "in" / "cones.npz", image=drawn_volume(), boxes=BOXES)
+    wanted = Segmenter(KnowingEngine(spec=spec)).segment_volume(drawn_volume(), BOXES)
+    with running(tmp_path / "in", tmp_path / "out", KnowingEngine(spec=spec)) as page:
+        page.open("cones")
+        with page.live() as live:
+            for place, box in enumerate(BOXES):
+                number = live.state["objects"][place]["id"]
+                masks = followed(live, number, (box.z_min + box.z_max) // 2)
+                assert sorted(masks) == [z for z in range(box.z_min, box.z_max + 1) if z != 4]
+            saved = live.ask("save", "saved")
+        assert np.array_equal(read_labels(page.out / saved["files"][0], "segs"), wanted)
+        assert {1, 2} <= set(np.unique(wanted).tolist())
+        for z in range(9):
+            assert np.array_equal(page.pixels(f"api/labels?plane=axial&index={z}"), wanted[z])
+        assert np.array_equal(page.pixels("api/labels?plane=coronal&index=12"), wanted[:, 12])
+        assert np.array_equal(page.pixels("api/labels?plane=sagittal&index=14"), wanted[:, :, 14])
+        assert np.array_equal(page.pixels("api/slice?plane=sagittal&index=14"), drawn_volume()[:, :, 14])
+
+
+def test_the_table_of_boxes_leads_prediction_to_the_same_map(volume_page):
+    with volume_page.live() as live:
+        for box in BOXES:
+            followed(live, *drawn(live, box))
+        live.ask("save", "saved")
+    lines = (volume_page.out / "boxes.csv").read_text().splitlines()
+    assert [line.split(",")[3:9] for line in lines[1:]] == [
+        ["5", "5", "1", "19", "18", "7"],
+        ["14", "6", "0", "26", "20", "8"],
+    ]
+
+
+def test_slices_that_are_done_stay_and_a_corrected_slice_is_a_new_start_in_both_directions(volume_page):
+    with volume_page.live() as live:
+        number, middle = drawn(live, BOXES[0])
+        before = followed(live, number, middle)
+        live.ask("brush", "mask", object=number, slice=2, points=[[29, 2]], radius=1, is_adding=True)
+        live.ask("done", "object", object=number, slice=2, is_done=True)
+        live.ask("brush", "mask", object=number, slice=5, points=[[10, 12]], radius=3, is_adding=False)
+        after = followed(live, number, 5)
+        assert mask_of(after[2], (24, 32))[2, 29]  # done: kept, brushed dot and all
+        assert after[6] != before[6]  # begins at the corrected slice, whose mask is smaller
+        assert after[4] != before.get(4)
+        state = live.ask("undo", "state")  # all slices of the following at once
+        assert state["objects"][0]["done"] == [2]
+        masks = {each["slice"]: each for each in [live.ask("masks", "masks", slice=6)]}
+        assert masks[6]["masks"][0]["runs"] == before[6]
+
+
+def test_following_wants_a_range_and_a_mask_and_one_object_at_a_time(volume_page):
+    with volume_page.live() as live:
+        number = live.ask("add_object", "object", name="", colour="")["object"]["id"]
+        assert "first and last" in live.refused("follow", object=number, from_slice=4)
+        live.ask("range", "object", object=number, first=7, last=2)
+        assert live.ask("range", "object", object=number, first=7, last=2)["object"]["first"] == 2
+        assert "draw a box" in live.refused("follow", object=number, from_slice=4)
+        assert "does not lie between" in live.refused("follow", object=number, from_slice=8)
+        assert "0 to 8" in live.refused("range", object=number, first=0, last=9)
+
+
+def test_following_stops_on_demand_and_keeps_what_it_has(volume_page):
+    gate, engine = threading.Event(), volume_page.server.desk._segmenter.engine
+    with volume_page.live() as live:
+        number, middle = drawn(live, BOXES[1])
+        decode = engine.decode
+
+        def slow(embedding, inputs):
+            gate.wait(20)
+            return decode(embedding, inputs)
+
+        engine.decode = slow
+        live.send("follow", object=number, from_slice=middle)
+        stop = live.send("stop")
+        gate.set()
+        ended = live.next("follow_ended")
+        assert (ended["reason"], ended["object"]) == ("stopped", number)
+        assert ended["seq"] in (stop, None)
+        told = len(live.next("object")["object"]["slices"])
+        assert 1 <= told < 9
+        assert live.ask("masks", "masks", slice=middle)["masks"] != []
+
+
+# --- the queue --------------------------------------------------------------------------------------------------------
+
+
+def test_of_twenty_quick_boxes_the_newest_wins_and_nothing_waits_behind(page):
+    page.open("blocks")
+    engine = page.server.desk._segmenter.engine
+    gate, decode = threading.Event(), engine.decode
+
+    def slow(embedding, inputs):
+        gate.wait(20)
+        return decode(embedding, inputs)
+
+    with page.live() as live:
+        one = live.ask("add_object", "object", name="", colour="")["object"]["id"]
+        live.next("history")
+        before, engine.decode = len(engine.decoded), slow
+        numbers = [live.send("box", object=one, slice=0, box=[3, 4, 5 + n, 11], is_final=False) for n in range(20)]
+        while page.server.worker.waiting == 0 and not gate.is_set():  # the first is held, so others wait
+            if len(numbers) == 20 and page.get("api/slice?plane=axial&index=0").status_code == 200:
+                gate.set()  # the loop is free while the worker is not
+        gate.set()
+        answered = []
+        while not answered or answered[-1]["seq"] != numbers[-1]:
+            answered.append(live.next("mask"))
+        assert len(answered) <= 3
+        assert page.server.worker.waiting == 0
+        assert len(engine.decoded) - before == len(answered)
+        last = live.ask("box", "mask", object=one, slice=0, box=[3, 4, 24, 11], is_final=True)
+        assert last["runs"] == answered[-1]["runs"]
+
+
+def test_a_final_box_takes_the_place_of_previews_that_wait(page):
+    page.open("blocks")
+    with page.live() as live:
+        one = live.ask("add_object", "object", name="", colour="")["object"]["id"]
+        for n in range(10):
+            live.send("box", object=one, slice=0, box=[3, 4, 5 + n, 11], is_final=False)
+        final = live.ask("box", "mask", object=one, slice=0, box=[3, 4, 12, 11], is_final=True)
+        live.ask("masks", "masks", slice=0)
+        assert final["is_final"]
+        assert not [each for each in live.others if each["type"] == "mask" and each["seq"] > final["seq"]]
+
+
+def test_an_answer_costs_one_decoding_and_no_encoding_once_the_slice_is_at_hand(page):
+    page.open("blocks")
+    engine = page.server.desk._segmenter.engine
+    with page.live() as live:
+        one = live.ask("add_object", "object", name="", colour="")["object"]["id"]
+        live.ask("box", "mask", object=one, slice=0, box=[3, 4, 12, 11], is_final=True)
+        encoded, decoded = len(engine.encoded), len(engine.decoded)
+        for n in range(5):
+            live.ask("box", "mask", object=one, slice=0, box=[3, 4, 13 + n, 11], is_final=False)
+        assert len(engine.encoded) == encoded == 1
+        assert len(engine.decoded) == decoded + 5
+
+
+def test_two_pages_see_each_others_changes_and_errors_go_to_the_one_that_asked(page):
+    page.open("blocks")
+    with page.live() as one, page.live() as two:
+        number = one.ask("add_object", "object", name="seen", colour="")["object"]["id"]
+        seen = two.next("object")
+        assert (seen["object"]["name"], seen["seq"]) == ("seen", None)
+        assert "not there" in one.refused("rename", object=99, name="x")
+        two.ask("rename", "object", object=number, name="again")
+        assert two.next("history")["undo"] == "rename"
+        assert all(each["type"] != "error" for each in two.others)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "Expecting"),
+        ("[]", "JSON object"),
+        ('{"type": "fly", "seq": 1}', "wanted one of"),
+        ('{"type": "undo"}', "seq"),
+        ('{"type": "rename", "seq": 1, "object": true, "name": "x"}', "object is 'True'"),
+        ('{"type": "box", "seq": 1, "object": 1, "slice": 0, "is_final": true, "box": [0, 1, 2]}', "x_min, y_min"),
+        ('{"type": "box", "seq": 1, "object": 1, "slice": 0, "is_final": true, "box": [0, 1, 2, NaN]}', "x_min"),
+        ('{"type": "brush", "seq": 1, "object": 1, "slice": 0, "points": [], "radius": 1, "is_adding": true}', "pairs"),
+        ('{"type": "masks", "seq": 1, "slice": -1}', "whole number from 0"),
+        ("[" * 100_000, ""),
+    ],
+)
+def test_a_message_that_is_none_is_refused_in_words_and_the_connection_stays(page, text, words):
+    page.open("blocks")
+    with page.live() as live:
+        live.socket.send(text)
+        assert words in live.next("error")["message"]
+        assert live.ask("masks", "masks", slice=0)["masks"] == []
+
+
+def test_before_a_case_is_open_everything_says_so(page):
+    assert page.get("api/slice?plane=axial&index=0").status_code == 409
+    with page.live() as live:
+        assert live.state["case"] is None
+        assert "no case is open" in live.refused("undo")
+    page.open("blocks")
+    for path, words in (
+        ("api/slice?plane=axial&index=1", "0 to 0"),
+        ("api/slice?plane=oblique&index=0", "axial, coronal"),
+        ("api/slice?plane=axial&index=-1", "whole number"),
+        ("api/labels?plane=axial&index=7", "0 to 0"),
+    ):
+        answer = page.get(path)
+        assert answer.status_code == 400
+        assert words in json.loads(answer.text)["error"]
