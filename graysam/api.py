@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from graysam.boxes import Box, Notes, VolumeBox, box_numbers, clean_boxes
 from graysam.cases import Case, VolumeCase
+from graysam.corrections import VolumeClick, clean_corrections
 from graysam.engines.protocol import Engine
 from graysam.engines.select import TORCH_FILE, choose_engine, read_cpu_facts
 from graysam.errors import CaseError, EngineError
@@ -27,8 +28,12 @@ from graysam.image.preprocessing import slice_at
 from graysam.inference.images import Confidences, Labels, PromptedSlice, segment_slice
 from graysam.inference.overlap import Overlap
 from graysam.inference.volumes import segment_volume
+from graysam.prompts import Click
 
 logger = logging.getLogger(__name__)
+
+Clicks = Sequence[Sequence[Click | VolumeClick | Sequence[float]]]
+"""For each box its clicks: x, y, is_inside in an image, x, y, z, is_inside in a volume."""
 
 
 class Segmenter:
@@ -80,7 +85,15 @@ class Segmenter:
         checkpoint = path if path.is_file() else path / TORCH_FILE
         return cls(TorchEngine.load(checkpoint, precision=choice.precision, threads=count))
 
-    def segment_image(self, image: NDArray[Any], boxes: Sequence[Box] | ArrayLike, overlap: Overlap = "auto") -> Labels:
+    def segment_image(
+        self,
+        image: NDArray[Any],
+        boxes: Sequence[Box] | ArrayLike,
+        overlap: Overlap = "auto",
+        *,
+        clicks: Clicks | None = None,
+        previous: ArrayLike | None = None,
+    ) -> Labels:
         """Segment the boxes of one image.
 
         Args:
@@ -89,21 +102,32 @@ class Segmenter:
                 Parts outside the image are clipped, and a warning is logged.
             overlap: where objects meet, "auto" gives an object inside another one its pixels and all else to the surer
                 one, "last" lets the later box win, "confident" the surer one. See `graysam.inference.overlap`.
+            clicks: for each box its clicks, each x, y, and whether that pixel belongs to the object; `[]` for a box
+                that needs none. Only for a model that `takes_clicks`.
+            previous: labels (H, W), the earlier answer that the clicks correct, as this function gave it.
 
         Returns:
             Labels (H, W): i + 1 for box i, 0 elsewhere; uint8 while that fits, else uint16.
 
         Raises:
-            CaseError: an image of another shape, or a box that is no box or lies wholly outside.
+            CaseError: an image of another shape, a box that is no box or lies wholly outside, clicks that do not fit,
+                or clicks for a model that takes none.
         """
         _check_image(image, "(H, W) or (H, W, 3)", image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3))
         cleaned, notes = clean_boxes(box_numbers(boxes, columns=4), size_hw=image.shape[:2])
-        _tell(notes)
-        self.confidences = {}
-        return segment_slice(self.engine, image, cleaned, overlap=overlap, told=self.confidences)
+        corrections, further = clean_corrections(clicks, previous, boxes=len(cleaned), label_shape=image.shape[:2])
+        _tell((*notes, *further))
+        told = self.confidences = {}
+        return segment_slice(self.engine, image, cleaned, overlap=overlap, told=told, corrections=corrections)
 
     def segment_volume(
-        self, volume: NDArray[Any], boxes: Sequence[VolumeBox] | ArrayLike, overlap: Overlap = "auto"
+        self,
+        volume: NDArray[Any],
+        boxes: Sequence[VolumeBox] | ArrayLike,
+        overlap: Overlap = "auto",
+        *,
+        clicks: Clicks | None = None,
+        previous: ArrayLike | None = None,
     ) -> Labels:
         """Segment the objects of a volume, each followed from its middle slice to both ends.
 
@@ -114,18 +138,24 @@ class Segmenter:
                 warning is logged.
             overlap: where objects meet, "auto" gives an object inside another one its pixels and all else to the surer
                 one, "last" lets the later box win, "confident" the surer one. See `graysam.inference.overlap`.
+            clicks: for each box its clicks, each x, y, z, and whether that voxel belongs to the object; `[]` for a box
+                that needs none. From each clicked slice the object is followed anew, half way to the next one or to the
+                middle. Only for a model that `takes_clicks`.
+            previous: labels (D, H, W), the earlier answer that the clicks correct, as this function gave it.
 
         Returns:
             Labels (D, H, W): i + 1 for box i, 0 elsewhere; uint8 while that fits, else uint16.
 
         Raises:
-            CaseError: a volume of another shape, or a box that is no box or lies wholly outside.
+            CaseError: a volume of another shape, a box that is no box or lies wholly outside, clicks that do not fit,
+                or clicks for a model that takes none.
         """
         _check_image(volume, "(D, H, W)", volume.ndim == 3)
         cleaned, notes = clean_boxes(box_numbers(boxes, columns=6), size_hw=volume.shape[1:], depth=len(volume))
-        _tell(notes)
-        self.confidences = {}
-        return segment_volume(self.engine, volume, cleaned, overlap=overlap, told=self.confidences)
+        corrections, further = clean_corrections(clicks, previous, boxes=cleaned, label_shape=volume.shape)
+        _tell((*notes, *further))
+        told = self.confidences = {}
+        return segment_volume(self.engine, volume, cleaned, overlap=overlap, told=told, corrections=corrections)
 
     @property
     def takes_clicks(self) -> bool:
@@ -163,11 +193,15 @@ class Segmenter:
 
         Returns:
             Labels of the case's `label_shape`: i + 1 for box i, 0 elsewhere; uint8 while that fits, else uint16.
+
+        Raises:
+            CaseError: the case has clicks, and the model takes none.
         """
         told = self.confidences = {}
+        further: Any = {"overlap": overlap, "told": told, "corrections": case.corrections}
         if isinstance(case, VolumeCase):
-            return segment_volume(self.engine, case.image, case.boxes, overlap=overlap, told=told)
-        return segment_slice(self.engine, case.image, case.boxes, overlap=overlap, told=told)
+            return segment_volume(self.engine, case.image, case.boxes, **further)
+        return segment_slice(self.engine, case.image, case.boxes, **further)
 
 
 def default_weights() -> Path:

@@ -69,6 +69,10 @@ class Box:
         y_min, y_max = (min(max(0.0, side), height - 1.0) for side in (self.y_min, self.y_max))
         return Box(x_min, y_min, x_max, y_max)
 
+    def holding(self, x: float, y: float) -> Box:
+        """Give the smallest box that holds this one and a pixel."""
+        return Box(min(self.x_min, x), min(self.y_min, y), max(self.x_max, x), max(self.y_max, y))
+
 
 @dataclass(frozen=True)
 class VolumeBox:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graysam.boxes import Box, Notes, VolumeBox
+from graysam.corrections import Corrections
 from graysam.errors import CaseError
 
 # OpenCV's remapping counts in 16 bits; an image of 2**28 pixels (16384 x 16384) takes about 3 GB on its way
@@ -80,6 +81,7 @@ class ImageCase:
         notes: what was decided, in words: the intensity window, say.
         box_names: a name for each box, () where the file names none.
         original: the values before their window, where the reader was told to keep them and there was a window.
+        corrections: clicks, and the earlier answer that they correct; None where the file has no clicks.
     """
 
     kind: ClassVar[Kind] = "2D"
@@ -92,6 +94,7 @@ class ImageCase:
     notes: Notes = ()
     box_names: Notes = ()
     original: Original | None = None
+    corrections: Corrections | None = None
 
     @property
     def label_shape(self) -> tuple[int, ...]:
@@ -112,7 +115,7 @@ class VolumeCase:
         image: (D, H, W); uint8, or float32 where the file's values do not fit. Finite.
         boxes: in the file's order, inside the volume, in original voxels.
         spacing_mm: distance of voxel centres along z, y, x, or None when the file has none that makes sense.
-        name, path, warnings, notes, box_names, original: as in `ImageCase`.
+        name, path, warnings, notes, box_names, original, corrections: as in `ImageCase`.
     """
 
     kind: ClassVar[Kind] = "3D"
@@ -125,6 +128,7 @@ class VolumeCase:
     notes: Notes = ()
     box_names: Notes = ()
     original: Original | None = None
+    corrections: Corrections | None = None
 
     @property
     def label_shape(self) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ validation of training ask through `answer_prompts`, too.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from graysam.boxes import Box
 from graysam.cases import label_dtype
+from graysam.corrections import Corrections
 from graysam.engines.protocol import Engine, FloatArray
 from graysam.errors import CaseError
 from graysam.image.preprocessing import PreparedSlice, prepare_slice
 from graysam.inference.overlap import PAINTERS, Overlap
 from graysam.models.frames import Window, frame_prompts
+from graysam.models.spec import ModelSpec
 from graysam.prompts import Prompt, box_rows
 
 Labels = NDArray[np.uint8] | NDArray[np.uint16]
@@ -61,6 +63,7 @@ def segment_slice(
     *,
     overlap: Overlap = "auto",
     told: Confidences | None = None,
+    corrections: Corrections | None = None,
 ) -> Labels:
     """Segment the boxes of one image.
 
@@ -70,17 +73,25 @@ def segment_slice(
         boxes: in original pixels, inside the image; may be empty.
         overlap: who owns a pixel that several objects claim; see `graysam.inference.overlap`.
         told: filled with the model's confidence of each object, under slice 0.
+        corrections: clicks for a model that takes them, and the earlier answer that they correct.
 
     Returns:
         Labels (H, W): i + 1 for box i, 0 elsewhere; uint8 while that fits, else uint16.
+
+    Raises:
+        CaseError: corrections, and the model takes none.
     """
     labels: Labels = np.zeros(image.shape[:2], label_dtype(len(boxes)))
     if not boxes:
         return labels
+    if corrections is not None:
+        require_hints(engine.spec)
     painter = PAINTERS[overlap](labels)
     prepared = prepare_slice(image, engine.spec)
     others = box_rows(boxes)
     prompts = [Prompt(box, others=others) for box in boxes]
+    if corrections is not None:
+        prompts = [corrected(prompt, corrections, index) for index, prompt in enumerate(prompts)]
     for answer in answer_prompts(engine, prepared, engine.encode(prepared.canvas), prompts):
         painter.paint(answer.window, answer.logits, label=answer.index + 1)
         if told is not None:
@@ -127,14 +138,41 @@ def answer_prompts(
     Raises:
         CaseError: clicks or an earlier answer, and the model is shown none.
     """
-    if not engine.spec.hints and any(prompt.is_correction for prompt in prompts):
-        raise CaseError(
-            f"clicks: the model {engine.spec.name!r} takes boxes alone (its spec.json says no 'hints'), so that "
-            "clicks and an earlier answer would change nothing. Leave them out, or choose weights trained with hints."
-        )
+    if any(prompt.is_correction for prompt in prompts):
+        require_hints(engine.spec)
     for start in range(0, len(prompts), BOXES_AT_ONCE):
         frame = frame_prompts(prepared, prompts[start : start + BOXES_AT_ONCE], engine.spec)
         logits, ious = engine.decode(embedding, frame.inputs())
         for place, grid in enumerate(logits):
             window, values = frame.to_original(place, grid)
             yield BoxAnswer(start + place, window, values, float(ious[place]))
+
+
+def corrected(prompt: Prompt, corrections: Corrections, index: int, z: int = 0) -> Prompt:
+    """Add to the prompt for object `index` on slice `z` what a person says there: clicks, and the earlier answer.
+
+    Where there is no click, the prompt stays as it is: nothing is to be corrected. Pixels that a click calls inside
+    belong to the box, which therefore grows to hold them.
+    """
+    clicks = corrections.clicks_on(index, z)
+    if not clicks:
+        return prompt
+    box = prompt.box
+    for click in clicks:
+        box = box.holding(click.x, click.y) if click.is_inside else box
+    is_own = (prompt.others == np.array(prompt.box.numbers)).all(axis=1)  # told from others by being equal to the box
+    others = prompt.others if box == prompt.box else prompt.others[~is_own]
+    return replace(prompt, box=box, others=others, clicks=clicks, previous=corrections.previous_on(index, z))
+
+
+def require_hints(spec: ModelSpec) -> None:
+    """Refuse clicks for a model that is shown none: they must not be ignored in silence.
+
+    Raises:
+        CaseError: the spec has no hints.
+    """
+    if not spec.hints:
+        raise CaseError(
+            f"clicks: the model {spec.name!r} takes boxes alone (its spec.json says no 'hints'), so that clicks and an "
+            "earlier answer would change nothing. Leave them out, or choose weights trained with hints."
+        )

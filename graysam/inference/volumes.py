@@ -1,5 +1,7 @@
 """Volumes by propagation: every object is followed from its middle slice to both ends, slice by slice.
 
+Where a person has clicked, that slice is a start as well; between two starts each slice is reached from the nearer one.
+
 On each slice the box comes from the mask that was found on the slice before (`expected_box`). A model with memory is
 also shown that mask and the slice that it lies on, so that it sees what moved.
 
@@ -18,6 +20,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -25,11 +28,21 @@ from numpy.typing import NDArray
 
 from graysam.boxes import Box, VolumeBox, box_around
 from graysam.cases import label_dtype
+from graysam.corrections import Corrections
 from graysam.engines.protocol import Engine, FloatArray
 from graysam.image.preprocessing import PreparedSlice, prepare_slice, slice_at
-from graysam.inference.images import BOXES_AT_ONCE, BoxAnswer, Confidences, Labels, answer_prompts
+from graysam.inference.images import (
+    BOXES_AT_ONCE,
+    BoxAnswer,
+    Confidences,
+    Labels,
+    answer_prompts,
+    corrected,
+    require_hints,
+)
 from graysam.inference.overlap import PAINTERS, Overlap, Painter
 from graysam.models.frames import Window
+from graysam.models.spec import ModelSpec
 from graysam.prompts import Neighbour, Prompt, box_rows
 
 # 384 MB: 1,500 slices of the default model (0.25 MB each), about 90 of SAM's (4.2 MB each).
@@ -43,7 +56,7 @@ class Step:
     Attributes:
         z: the slice.
         objects: the objects due, in order.
-        upwards: the sweep; it also holds the middle slices, where propagation starts.
+        upwards: the sweep; it also holds the slices where propagation starts.
         last_visit: no later step comes back to this slice.
     """
 
@@ -53,20 +66,45 @@ class Step:
     last_visit: bool
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """The slices that are reached from one start: `first` to `last`, both included."""
+
+    first: int
+    start: int
+    last: int
+
+    def outwards(self) -> Iterator[tuple[int, int | None]]:
+        """Yield (slice, neighbour already segmented): the start first, then up, then down; both ends included."""
+        yield self.start, None
+        yield from ((z, z - 1) for z in range(self.start + 1, self.last + 1))
+        yield from ((z, z + 1) for z in range(self.start - 1, self.first - 1, -1))
+
+
+def stretches(z_first: int, z_last: int, starts: Sequence[int] = ()) -> list[Stretch]:
+    """Share an object's slices among its starts, each to the nearest one, and to the lower of two that are as near.
+
+    starts: within the slices, besides the middle one, which always is one.
+    """
+    ordered = sorted({(z_first + z_last) // 2, *starts})
+    between = [(low + high) // 2 for low, high in pairwise(ordered)]
+    firsts, lasts = [z_first, *(z + 1 for z in between)], [*between, z_last]
+    return [Stretch(*each) for each in zip(firsts, ordered, lasts, strict=True)]
+
+
 def outwards_from_middle(z_first: int, z_last: int) -> Iterator[tuple[int, int | None]]:
     """Yield (slice, neighbour already segmented): the middle first, then up, then down; both ends included."""
-    middle = (z_first + z_last) // 2
-    yield middle, None
-    yield from ((z, z - 1) for z in range(middle + 1, z_last + 1))
-    yield from ((z, z + 1) for z in range(middle - 1, z_first - 1, -1))
+    (whole,) = stretches(z_first, z_last)
+    return whole.outwards()
 
 
-def plan_sweeps(boxes: Sequence[VolumeBox]) -> list[Step]:
+def plan_sweeps(of_objects: Sequence[Sequence[Stretch]]) -> list[Step]:
     """Lay the propagation of all objects into an upward and a downward sweep, so that each finds its neighbour done."""
     due: dict[bool, dict[int, list[int]]] = {True: defaultdict(list), False: defaultdict(list)}
-    for index, box in enumerate(boxes):
-        for z, neighbour in outwards_from_middle(box.z_min, box.z_max):
-            due[neighbour is None or neighbour < z][z].append(index)
+    for index, parts in enumerate(of_objects):
+        for part in parts:
+            for z, neighbour in part.outwards():
+                due[neighbour is None or neighbour < z][z].append(index)
     up, down = due[True], due[False]
     return [
         *(Step(z, tuple(up[z]), upwards=True, last_visit=z not in down) for z in sorted(up)),
@@ -82,6 +120,7 @@ def segment_volume(
     overlap: Overlap = "auto",
     kept_bytes: int = KEPT_BYTES,
     told: Confidences | None = None,
+    corrections: Corrections | None = None,
 ) -> Labels:
     """Segment the objects of a volume.
 
@@ -95,14 +134,19 @@ def segment_volume(
         overlap: who owns a pixel that several objects claim, slice by slice; see `graysam.inference.overlap`.
         kept_bytes: bound of the embeddings kept between the sweeps.
         told: filled with the model's confidence of each object on each slice where it found something.
+        corrections: clicks for a model that takes them, and the earlier answer that they correct. From each slice with
+            clicks the object is followed anew, up to half way to the next such slice, or to the middle one.
 
     Returns:
         Labels (D, H, W): i + 1 for box i, 0 elsewhere, and outside each object's slices; uint8 while that fits, else
         uint16. An object that is lost on a slice (empty mask) is looked for with its given box on the next.
+
+    Raises:
+        CaseError: corrections, and the model takes none.
     """
     labels: Labels = np.zeros(volume.shape[:3], label_dtype(len(boxes)))
     painters: dict[int, Painter] = {}  # of the slice at hand, and of those that the second sweep comes back to
-    for step, answer in answer_volume(engine, volume, boxes, kept_bytes=kept_bytes):
+    for step, answer in answer_volume(engine, volume, boxes, kept_bytes=kept_bytes, corrections=corrections):
         if step.z not in painters:
             painters[step.z] = PAINTERS[overlap](labels[step.z], dtype=np.float16)
         mask = painters[step.z].paint(answer.window, answer.logits, label=answer.index + 1)
@@ -114,7 +158,12 @@ def segment_volume(
 
 
 def answer_volume(
-    engine: Engine, volume: NDArray[np.generic], boxes: Sequence[VolumeBox], *, kept_bytes: int = KEPT_BYTES
+    engine: Engine,
+    volume: NDArray[np.generic],
+    boxes: Sequence[VolumeBox],
+    *,
+    kept_bytes: int = KEPT_BYTES,
+    corrections: Corrections | None = None,
 ) -> Iterator[tuple[Step, BoxAnswer]]:
     """Follow the objects of a volume, and give the answer for each object on each of its slices as it is found.
 
@@ -124,9 +173,11 @@ def answer_volume(
     Yields:
         The step, and the answer to one of its objects, which `index` names; in the order of `plan_sweeps`.
     """
+    if corrections is not None:
+        require_hints(engine.spec)
     slices = _Slices(engine, volume, kept_bytes)
-    propagation = _Propagation(boxes, size_hw=(volume.shape[1], volume.shape[2]), hints=engine.spec.hints)
-    for step in plan_sweeps(boxes):
+    propagation = _Propagation(boxes, (volume.shape[1], volume.shape[2]), engine.spec, corrections)
+    for step in plan_sweeps(propagation.stretches):
         prepared, embedding = slices.get(step)
         for start in range(0, len(step.objects), BOXES_AT_ONCE):
             indices = step.objects[start : start + BOXES_AT_ONCE]
@@ -152,39 +203,73 @@ class _Propagation:
     Kept is, of each object with a slice ahead, the part of its mask that was decoded.
     """
 
-    def __init__(self, boxes: Sequence[VolumeBox], *, size_hw: tuple[int, int], hints: bool) -> None:
+    def __init__(
+        self,
+        boxes: Sequence[VolumeBox],
+        size_hw: tuple[int, int],
+        spec: ModelSpec,
+        corrections: Corrections | None,
+    ) -> None:
         self._given = boxes
-        self._hints = hints
-        self._middles = [next(outwards_from_middle(box.z_min, box.z_max))[0] for box in boxes]
         self._size_hw = size_hw
-        self._found: dict[tuple[int, bool], _Found] = {}
+        self._hints = spec.hints
+        self._corrections = corrections
+        self.stretches = [
+            stretches(box.z_min, box.z_max, corrections.clicked_slices(index) if corrections else ())
+            for index, box in enumerate(boxes)
+        ]
+        self._found: dict[tuple[int, int, bool], _Found] = {}  # by object, start, and sweep
 
     def prompt(self, index: int, step: Step, image_at: Callable[[int], NDArray[np.generic]]) -> Prompt:
         """Give what a step asks for an object with."""
-        known = self._known(index, step, image_at)
-        return propagated_prompt(self._given, index, step.z, known, size_hw=self._size_hw, hints=self._hints)
+        part = self._stretch(index, step.z)
+        known = self._known(index, part, step, image_at)
+        prompt = propagated_prompt(self._given, index, step.z, known, size_hw=self._size_hw, hints=self._hints)
+        if self._corrections is None or step.z != part.start:
+            return prompt
+        box = self._start_box(index, step.z, self._corrections)
+        return corrected(replace(prompt, box=box), self._corrections, index, step.z)
 
-    def _known(self, index: int, step: Step, image_at: Callable[[int], NDArray[np.generic]]) -> Neighbour | None:
+    def _stretch(self, index: int, z: int) -> Stretch:
+        """Give the part of an object's slices that holds one of them."""
+        return next(part for part in self.stretches[index] if z <= part.last)
+
+    def _known(
+        self, index: int, part: Stretch, step: Step, image_at: Callable[[int], NDArray[np.generic]]
+    ) -> Neighbour | None:
         """Give what was found on the slice before; None at the start and for a lost object."""
-        if step.z == self._middles[index]:
+        if step.z == part.start:
             return None
-        found = self._found.pop((index, step.upwards), None)
+        found = self._found.pop((index, part.start, step.upwards), None)
         if found is None:
             return None
         mask = np.zeros(self._size_hw, bool)
         mask[found.window] = found.mask
         return Neighbour(image_at(found.z), mask)
 
+    def _start_box(self, index: int, z: int, corrections: Corrections) -> Box:
+        """Give the box to ask for where propagation starts.
+
+        It is the given one on the middle slice, and elsewhere that of the earlier answer or, where there is none, of
+        the ellipsoid.
+        """
+        given = self._given[index]
+        if z == (given.z_min + given.z_max) // 2:
+            return given.box
+        previous = corrections.previous_on(index, z)
+        earlier = None if previous is None else box_around(previous)
+        return given.cross_section(z).within(self._size_hw) if earlier is None else earlier
+
     def follow(self, index: int, step: Step, window: Window, mask: NDArray[np.bool_]) -> None:
         """Note where an object was found on a slice, for the slices beyond; `mask` covers the window."""
         if not mask.any():
             return
-        found, given = _Found(step.z, window, mask), self._given[index]
-        is_middle = step.z == self._middles[index]
-        if (step.upwards or is_middle) and step.z < given.z_max:
-            self._found[index, True] = found
-        if (not step.upwards or is_middle) and step.z > given.z_min:
-            self._found[index, False] = found
+        found, part = _Found(step.z, window, mask), self._stretch(index, step.z)
+        is_start = step.z == part.start
+        if (step.upwards or is_start) and step.z < part.last:
+            self._found[index, part.start, True] = found
+        if (not step.upwards or is_start) and step.z > part.first:
+            self._found[index, part.start, False] = found
 
 
 def propagated_prompt(

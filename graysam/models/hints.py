@@ -49,7 +49,7 @@ def _others_in_view(view: BoxView, prompt: Prompt) -> tuple[NDArray[np.bool_], N
     others = prompt.others
     meets = (others[:, 2] >= view.x_start) & (others[:, 0] <= view.x_stop)
     meets &= (others[:, 3] >= view.y_start) & (others[:, 1] <= view.y_stop)
-    meets &= (others != prompt.box.as_array()).any(axis=1)
+    meets &= (others != np.array(prompt.box.numbers)).any(axis=1)
     others = others[meets]
     areas = (others[:, 2] - others[:, 0] + 1) * (others[:, 3] - others[:, 1] + 1)
     return areas < prompt.box.width * prompt.box.height, others

@@ -10,9 +10,19 @@ sys.path.insert(0, str(Path(__file__).parent))
 from bright_engine import PLAIN_TINY, BrightEngine
 
 from graysam.boxes import Box, VolumeBox, box_around
+from graysam.corrections import clean_corrections
+from graysam.errors import CaseError
 from graysam.image.geometry import BoxView, CanvasFit
 from graysam.inference import volumes
-from graysam.inference.volumes import answer_volume, expected_box, outwards_from_middle, plan_sweeps, segment_volume
+from graysam.inference.volumes import (
+    Stretch,
+    answer_volume,
+    expected_box,
+    outwards_from_middle,
+    plan_sweeps,
+    segment_volume,
+    stretches,
+)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +42,7 @@ def test_sweeps_give_every_object_its_neighbour_first_and_meet_each_slice_once_p
     # Object 0 spans 0..4 (middle 2), object 1 spans 2..8 (middle 5).
     steps = [
         (step.z, step.objects, step.upwards, step.last_visit)
-        for step in plan_sweeps([VolumeBox(Box(0, 0, 1, 1), 0, 4), VolumeBox(Box(0, 0, 1, 1), 2, 8)])
+        for step in plan_sweeps([stretches(0, 4), stretches(2, 8)])
     ]
     assert steps == [
         (2, (0,), True, False),  # object 1 comes down to slices 2, 3 and 4 later
@@ -48,6 +58,17 @@ def test_sweeps_give_every_object_its_neighbour_first_and_meet_each_slice_once_p
         (1, (0,), False, True),
         (0, (0,), False, True),
     ]
+
+
+def test_slices_between_two_starts_are_reached_from_the_nearer_one_and_the_middle_is_always_a_start():
+    # Slices 0..10, middle 5, and a click on 8: 6 is nearer to 5, 7 nearer to 8. A click on 2: 3 is as near to 2 as 4 is
+    # to 5. Between 5 and 9 slice 7 is as near to both, and goes to the lower.
+    assert stretches(0, 10) == [Stretch(0, 5, 10)]
+    assert stretches(0, 10, [8]) == [Stretch(0, 5, 6), Stretch(7, 8, 10)]
+    assert stretches(0, 10, [8, 2, 5]) == [Stretch(0, 2, 3), Stretch(4, 5, 6), Stretch(7, 8, 10)]
+    assert stretches(0, 10, [9]) == [Stretch(0, 5, 7), Stretch(8, 9, 10)]
+    assert stretches(3, 3, [3]) == [Stretch(3, 3, 3)]
+    assert list(Stretch(7, 8, 10).outwards()) == [(8, None), (9, 8), (10, 9), (7, 8)]
 
 
 def drifting_square(shift_px, depth=9, size=64):
@@ -264,7 +285,8 @@ def test_without_room_for_embeddings_slices_are_encoded_again_and_the_labels_are
     volume, boxes = spread_objects()
     engine = BrightEngine()
     bounded = segment_volume(engine, volume, boxes, kept_bytes=0)
-    twice = sum(not step.last_visit for step in plan_sweeps(boxes))
+    plan = plan_sweeps([stretches(box.z_min, box.z_max) for box in boxes])
+    twice = sum(not step.last_visit for step in plan)
     assert twice == 5  # slices 1 to 5 lie below one object's middle and not below another's; worked out by hand
     assert len(engine.encoded) == 9 + twice
     assert np.array_equal(bounded, segment_volume(BrightEngine(), volume, boxes))
@@ -361,3 +383,87 @@ def test_the_adjacent_preset_sees_the_neighbouring_slices():
     volume[0, :, :32], volume[1, :, :16], volume[2, :, :8] = 100, 100, 100
     segment_volume(engine, volume, [VolumeBox(Box(0, 0, 20, 20), 1, 1)])
     assert np.allclose(seen[0], [0.5, 0.25, 0.125])  # previous, this, next
+
+
+class HintedEngine(BrightEngine):
+    """Is shown hints and memory, notes both for each object, and takes a click inside for a bright disc."""
+
+    def __init__(self):
+        super().__init__(spec=replace(PLAIN_TINY, memory=True, hints=True))
+        self.shown = []
+
+    def decode(self, embedding, inputs):
+        self.shown += list(zip(inputs["hints"], inputs["memory"], strict=True))
+        logits, iou = super().decode(embedding, inputs)
+        clicked = np.repeat(np.repeat(inputs["hints"][:, 2], 2, axis=1), 2, axis=2)
+        return logits + 2 * clicked, iou
+
+
+def test_an_object_is_followed_anew_from_a_slice_with_a_click():
+    # The square is dark from slice 6 on, so that it is lost there; a click on slice 8 finds a disc, and the slices up
+    # to half way to the middle, slice 4, are reached from there.
+    volume = drifting_square(0)
+    volume[6:] //= 4
+    volume[6:, 60:, 60:] = 200
+    box, engine = VolumeBox(Box(26, 20, 37, 31), 0, 8), HintedEngine()
+    clicks, _ = clean_corrections([[(31, 25, 8, True)]], None, boxes=[box], label_shape=volume.shape)
+    assert not segment_volume(HintedEngine(), volume, [box])[6:].any()
+    labels = segment_volume(engine, volume, [box], corrections=clicks)
+    assert labels[8, 25, 31] == 1
+    order = [
+        4,
+        5,
+        6,
+        8,
+        7,
+        3,
+        2,
+        1,
+        0,
+    ]  # up: the middle, to 6, and the click's start; down: 7 from 8, and from the middle
+    shown = dict(zip(order, engine.shown, strict=True))
+    assert [z for z in order if shown[z][0][2].any()] == [8]
+    assert [z for z in sorted(order) if not shown[z][1].any()] == [4, 8]
+
+
+def test_the_box_of_a_clicked_slice_is_that_of_the_earlier_answer_grown_to_hold_the_click():
+    volume = drifting_square(0, depth=9)
+    box = VolumeBox(Box(26, 20, 37, 31), 0, 8)
+    previous = np.zeros(volume.shape, np.uint8)
+    previous[7, 22:30, 28:36] = 1
+    corrections, _ = clean_corrections([[(40, 25, 7, True)]], previous, boxes=[box], label_shape=volume.shape)
+    seen = []
+
+    class Boxes(HintedEngine):
+        def decode(self, embedding, inputs):
+            seen.append(inputs["view_in_canvas"][0])
+            return super().decode(embedding, inputs)
+
+    segment_volume(Boxes(), volume, [box], corrections=corrections)
+    order = [4, 5, 7, 8, 6, 3, 2, 1, 0]
+    grown = view_round(Box(28, 22, 40, 29))
+    assert seen[order.index(7)] == pytest.approx(grown.view_in_canvas())
+
+
+def test_other_objects_and_the_place_are_shown_on_their_slices_and_nothing_where_there_is_nothing():
+    # Alone, an object on its middle slice has maps of zeros. With another one that spans slices 3 and 4, its dome shows
+    # there; the place is 0 in the middle and -1 is reached beyond the ends.
+    volume, own = drifting_square(0, depth=5), VolumeBox(Box(26, 20, 37, 31), 0, 4)
+    alone, engine = HintedEngine(), HintedEngine()
+    segment_volume(alone, volume, [own])
+    shown = dict(zip([2, 3, 4, 1, 0], [hints for hints, _ in alone.shown], strict=True))
+    assert not shown[2].any()
+    assert not any(shown[z][:5].any() for z in shown)
+    # one slice off the middle of five: sqrt(1 - (1 / 2.5)**2) - 1
+    assert shown[3][5] == pytest.approx((1 - 0.4**2) ** 0.5 - 1)
+    segment_volume(engine, volume, [own, VolumeBox(Box(30, 24, 33, 27), 3, 4)])
+    domes = [(hints[0].any(), hints[1].any()) for hints, _ in engine.shown]
+    # up: slice 2; 3 with both; 4 with both; down: 1, 0. The inner object sees the outer one on the map of larger boxes.
+    assert domes == [(False, False), (True, False), (False, True), (True, False), (False, True), *[(False, False)] * 2]
+
+
+def test_a_model_without_hints_refuses_clicks_in_a_volume():
+    volume, box = drifting_square(0), VolumeBox(Box(26, 20, 37, 31), 0, 8)
+    clicks, _ = clean_corrections([[(31, 25, 8, True)]], None, boxes=[box], label_shape=volume.shape)
+    with pytest.raises(CaseError, match="clicks: the model 'tiny' takes boxes alone"):
+        segment_volume(BrightEngine(), volume, [box], corrections=clicks)
