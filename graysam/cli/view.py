@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
+import os
+import shutil
+import signal
 import tempfile
 import webbrowser
 from collections.abc import Sequence
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+UPLOADS = "graysam-view-"  # and the process, and letters by chance: a folder for what is dropped on the page
 EPILOGUE = """\
 The page is at an address of this machine alone, with a random token in it; nothing is fetched from
 elsewhere. Without FILE or FOLDER there are drawn cases, and files can be dropped on the page; what
@@ -85,9 +90,12 @@ def view(options: argparse.Namespace) -> int:
             f'graysam view needs the package {error.name}; run: pip install "graysam[view]", or in a checkout '
             "pip install -r requirements/view.txt"
         ) from error
-    with tempfile.TemporaryDirectory(prefix="graysam-view-") as uploads:
+    # As for Ctrl-C, so that what was uploaded is deleted, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    remove_stale_uploads(Path(tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(prefix=f"{UPLOADS}{os.getpid()}-") as uploads:
         catalogue, desk = _desk(options, Path(uploads))
-        with kept_address(desk.out, options.port) as (listener, token):
+        with kept_address(desk.out, options.port) as (listener, token), contextlib.suppress(KeyboardInterrupt):
             port = listener.getsockname()[1]
 
             def show() -> None:
@@ -111,6 +119,16 @@ def view(options: argparse.Namespace) -> int:
             )
             uvicorn.Server(config).run(sockets=[listener])
     return 0
+
+
+def remove_stale_uploads(folder: Path) -> None:
+    """Delete the uploads of our own servers that were killed; those of servers that run stay."""
+    for path in folder.glob(f"{UPLOADS}*"):
+        number = path.name.removeprefix(UPLOADS).partition("-")[0]
+        with contextlib.suppress(OSError):
+            is_ours = number.isdigit() and not path.is_symlink() and path.stat().st_uid == os.getuid()
+            if is_ours and not Path("/proc", number).exists() and Path("/proc").is_dir():
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def default_out(place: Path | None) -> Path:

@@ -93,8 +93,8 @@ class Server:
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         self._loop = asyncio.get_running_loop()
-        self.worker.submit(self._begin)
         self._on_start()
+        self.worker.submit(self._begin)
         yield
         await asyncio.to_thread(self.worker.close)
         self.desk.close()
