@@ -76,11 +76,23 @@ class Box:
 
 @dataclass(frozen=True)
 class VolumeBox:
-    """The box of an object on its middle slice, and the slices that it spans, both ends included."""
+    """The box of an object on one of its slices, and the slices that it spans, both ends included.
+
+    Attributes:
+        box: where the object is on its key slice.
+        z_min, z_max: its first and last slice.
+        z_box: the key slice, where that is not the middle one.
+    """
 
     box: Box
     z_min: int
     z_max: int
+    z_box: int | None = None
+
+    @property
+    def key_slice(self) -> int:
+        """Give the slice that the box is of: the middle, the lower one of two, unless it is said to be another."""
+        return (self.z_min + self.z_max) // 2 if self.z_box is None else self.z_box
 
     @property
     def numbers(self) -> tuple[float, ...]:
@@ -89,7 +101,12 @@ class VolumeBox:
         return flat.x_min, flat.y_min, self.z_min, flat.x_max, flat.y_max, self.z_max
 
     def place(self, z: int) -> float:
-        """Tell where slice `z` lies: 0 in the middle, within -1 and 1 on the object's slices, beyond them outside."""
+        """Tell where slice `z` lies: 0 in the middle, within -1 and 1 on the object's slices, beyond them outside.
+
+        Where the box is of another slice than the middle, that slice has 0, and both sides are stretched to their ends.
+        """
+        if self.z_box is not None:
+            return (z - self.z_box) / ((self.z_max - self.z_box if z > self.z_box else self.z_box - self.z_min) + 0.5)
         return (z - (self.z_min + self.z_max) / 2) / ((self.z_max - self.z_min + 1) / 2)
 
     def cross_section(self, z: int) -> Box:

@@ -139,7 +139,19 @@ BAD: dict[str, Bad] = {
     # what would have to be unpickled
     "object_imgs": Bad(lambda p: save(p, imgs=np.array([Bomb()], object), boxes=BOX), "unpickled"),
     "object_boxes": Bad(lambda p: save(p, imgs=GRAY, boxes=np.array([Bomb()], object)), "unpickled", zeros=(6, 8)),
-    "boxes_of_2025": Bad(lambda p: save(p, imgs=VOLUME, boxes=OBJECTS), "unpickled", zeros=(4, 6, 8)),
+    "cut_boxes_of_2025": Bad(
+        lambda p: save(p, imgs=VOLUME, boxes=OBJECTS), r"box 0: 'z_mid_x_min' is None, wanted a number", zeros=(4, 6, 8)
+    ),
+    "clicks_that_run": Bad(
+        lambda p: save(p, imgs=VOLUME, boxes=BOX_3D, clicks=np.array([{"fg": [Bomb()]}], object)),
+        r"'clicks' holds Python objects that are not plain data: a call of posix\.mkdir.*unpickled",
+        zeros=(4, 6, 8),
+    ),
+    "clicks_in_an_image": Bad(
+        lambda p: save(p, imgs=GRAY, boxes=BOX, clicks=np.array([{"fg": [[0, 1, 1]]}], object)),
+        "'clicks' are points z, y, x of volumes, and this is an image",
+        zeros=(6, 8),
+    ),
     "raw_pickle": Bad(lambda p: pack(p, pickle.dumps(Bomb())), "'imgs' is damaged"),
     "object_field": Bad(lambda p: pack(p, described((1,), "[('a', '|O')]")), "unpickled|structured"),
     # headers

@@ -31,6 +31,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = (
     "README.md",
     "docs/files.md",
+    "docs/prompts.md",
     "docs/prepare-data.md",
     "docs/train.md",
     "docs/evaluate.md",
@@ -42,6 +43,7 @@ PAGES = (
     "CONTRIBUTING.md",
 )
 TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
+WITH_PYTHON = ("README.md", "docs/prompts.md")  # whose programs are run below
 MOST_WORDS = 1300  # of the README
 HAS_WEIGHTS = (ROOT / "weights" / "graysam" / "spec.json").is_file()
 
@@ -230,6 +232,21 @@ def test_the_three_lines_of_python_work() -> None:
     assert len(block.text.strip().splitlines()) == 3
 
 
+@pytest.mark.weights
+def test_the_programs_of_the_page_on_prompts_work_one_after_the_other() -> None:
+    if not HAS_WEIGHTS:
+        pytest.skip("no weights under weights/graysam")
+    image = np.random.default_rng(0).integers(0, 256, (300, 400), np.uint8)
+    boxes = [[120, 80, 260, 210], [20, 20, 80, 60]]
+    names: dict[str, object] = {"image": image, "boxes": boxes, "segmenter": graysam.Segmenter.load(threads=1)}
+    blocks = [block for block in fenced_blocks(TEXTS["docs/prompts.md"]) if block.language == "python"]
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(block.text, names)
+    assert np.array_equal(names["mask"].shape, image.shape)  # type: ignore[attr-defined]
+    assert 0 <= float(names["confidence"]) <= 1  # type: ignore[arg-type]
+
+
 def test_the_kubernetes_job_tells_each_pod_how_many_there_are() -> None:
     (job,) = [block.text for block in fenced_blocks(TEXTS["docs/cluster.md"]) if block.language == "yaml"]
     completions = re.search(r"completions: (\d+)", job)
@@ -248,7 +265,7 @@ def test_what_is_shortened_is_in_a_page() -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_no_block_of_a_page_escapes_these_tests(page: str) -> None:
     blocks = fenced_blocks(TEXTS[page])
-    assert {block.language for block in blocks} <= {"sh", "yaml", *(["python"] if page == "README.md" else [])}
+    assert {block.language for block in blocks} <= {"sh", "yaml", *(["python"] if page in WITH_PYTHON else [])}
     assert TEXTS[page].count("```") == 2 * len(blocks)
 
 

@@ -1,7 +1,8 @@
 """Read .npz archives that nobody vouches for, and write ones that are whole or absent.
 
-Reading never unpickles, and looks at the declared shape, dtype and size of an array before any memory is
-taken. This file knows the container format only; what the arrays mean stands in `npz.py`.
+Reading never unpickles, not even arrays of objects (`Archive.read_objects`), and looks at the declared shape, dtype and
+size of an array before any memory is taken. This file knows the container format only; what the arrays mean stands in
+`npz.py`.
 """
 
 from __future__ import annotations
@@ -150,19 +151,53 @@ class Archive:
         array = flat.reshape(header.shape[::-1]).T if header.fortran_order else flat.reshape(header.shape)
         return np.ascontiguousarray(array, dtype=header.dtype.newbyteorder("=")).reshape(header.shape)
 
+    def holds_objects(self, key: str) -> bool:
+        """Tell whether an array is there and declares Python objects, which only `read_objects` reads.
+
+        Raises:
+            CaseError: a damaged header.
+        """
+        if key not in self._members:
+            return False
+        try:
+            with self._zip.open(self._info(key)) as member:
+                return _declared(member)[2].hasobject
+        except _DAMAGE as error:
+            raise CaseError(f"{self._path.name}: array {key!r} is damaged: {_cause(error)}.") from error
+
+    def read_objects(self, key: str) -> list[Any]:
+        """Read the plain data of an array of objects; nothing in it is run, see `graysam.formats.plain_pickle`.
+
+        Raises:
+            CaseError: no such array, another shape than (N,), more than plain data, too large, or damaged.
+        """
+        from graysam.formats.plain_pickle import MOST_PICKLE_BYTES, PickleError, read_plain_objects
+
+        info, name = self._info(key), f"{self._path.name}: array {key!r}"
+        try:
+            with self._zip.open(info) as member:
+                shape, _, dtype = _declared(member)
+                if len(shape) != 1 or not dtype.hasobject or dtype.names is not None:
+                    raise CaseError(f"{name} has shape {shape} and dtype {dtype}, wanted a list of objects.")
+                objects = read_plain_objects(member.read(MOST_PICKLE_BYTES + 1))
+        except PickleError as error:
+            raise CaseError(
+                f"{name} holds Python objects that are not plain data: {error}. They would have to be unpickled, which "
+                "runs code from the file, so it is never done; save plain numbers, lists and dictionaries."
+            ) from error
+        except _DAMAGE as error:
+            raise CaseError(f"{name} cannot be read: {_cause(error)}.") from error
+        if len(objects) != shape[0]:
+            raise CaseError(f"{name} declares {shape[0]} objects, but {len(objects)} are stored.")
+        return objects
+
     def _info(self, key: str) -> zipfile.ZipInfo:
         if key not in self._members:
             raise CaseError(f"{self._path.name}: no array {key!r}; found {list(self.keys)}.")
         return self._members[key]
 
     def _parse_header(self, key: str, member: IO[bytes], max_bytes: int) -> ArrayHeader:
-        version = npy_format.read_magic(member)
-        if version == (1, 0):
-            shape, fortran_order, dtype = npy_format.read_array_header_1_0(member)
-        elif version == (2, 0):
-            shape, fortran_order, dtype = npy_format.read_array_header_2_0(member)
-        else:  # version 3 differs only for structured dtypes, which no key of ours has
-            raise CaseError(f"{self._path.name}: array {key!r} is in npy format {version}, wanted 1.0 or 2.0.")
+        shape, fortran_order, dtype = _declared(member)
         if dtype.hasobject:
             raise CaseError(
                 f"{self._path.name}: array {key!r} holds Python objects (dtype {dtype}), which would have to be "
@@ -211,6 +246,20 @@ def write_archive(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         for key, array in arrays.items():
             with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
                 npy_format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def _declared(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read shape, order and dtype from the head of an .npy file.
+
+    Raises:
+        ValueError: an unknown version; version 3 differs only for structured dtypes, which no key of ours has.
+    """
+    version = npy_format.read_magic(member)
+    if version == (1, 0):
+        return npy_format.read_array_header_1_0(member)
+    if version == (2, 0):
+        return npy_format.read_array_header_2_0(member)
+    raise ValueError(f"npy format {version}, wanted 1.0 or 2.0")
 
 
 def _fill(target: NDArray[np.uint8], member: IO[bytes]) -> None:

@@ -3,7 +3,8 @@
 A case is one file. `imgs` is (H, W, 3) or (H, W) in 2D and (D, H, W) in 3D, values 0 to 255; `boxes`
 is (N, 4) as x_min, y_min, x_max, y_max in 2D and (N, 6) as x_min, y_min, z_min, x_max, y_max, z_max in 3D,
 maxima inclusive, z closed. `spacing` (x, y, z, in mm) and `gts` (reference labels) may be there. A result
-holds `segs`, labels of the image's shape.
+holds `segs`, labels of the image's shape. Volumes of the CVPR 2025 challenge of interactive segmentation are cases,
+too; `graysam.formats.npz_prompts` reads their boxes, `clicks` and `prev_pred`.
 
 Whether a case is a volume is read from its arrays, because names lie:
 
@@ -20,6 +21,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,9 +39,11 @@ from graysam.cases import (
     clean_image,
     narrow_labels,
 )
+from graysam.corrections import clean_corrections
 from graysam.errors import CaseError
 from graysam.formats.archives import Archive, write_archive
 from graysam.formats.base import CaseListing, list_entries, naming
+from graysam.formats.npz_prompts import read_clicks, read_described_boxes, read_previous
 
 if TYPE_CHECKING:
     from graysam.formats.reading import Reading
@@ -140,7 +144,7 @@ def read_case(path: Path, *, need_boxes: bool = True) -> Case:
     """
     notes: list[str] = []
     with Archive(path) as archive:
-        numbers = _read_box_array(path, archive, need_boxes=need_boxes)
+        numbers, key_slices = _read_box_array(path, archive, need_boxes=need_boxes)
         is_volume, shape = _decide_shape(path, archive.header("imgs").shape, numbers.shape[1], notes)
         pixels = archive.read("imgs").reshape(shape)
         if not is_volume and shape[2:] == (4,):
@@ -149,11 +153,17 @@ def read_case(path: Path, *, need_boxes: bool = True) -> Case:
             image, image_notes = clean_image(pixels, field="'imgs'")
         notes += image_notes
         spacing = _read_spacing(archive, notes)
+        clicks, previous = read_clicks(path, archive), read_previous(path, archive, shape) if is_volume else None
     name, spacing_mm = path.name.removesuffix(SUFFIX), None if spacing is None else (spacing[2], spacing[1], spacing[0])
     with naming(path):
         if is_volume:
             solid, box_notes = clean_boxes(numbers, size_hw=image.shape[1:3], depth=len(image))
-            return VolumeCase(name, path, image, solid, spacing_mm, (*notes, *box_notes))
+            solid = tuple(_at_slice(box, z) for box, z in zip(solid, key_slices, strict=True)) if key_slices else solid
+            corrections, more = clean_corrections(clicks, previous, boxes=solid, label_shape=image.shape)
+            warnings = (*notes, *box_notes, *more)
+            return VolumeCase(name, path, image, solid, spacing_mm, warnings, corrections=corrections)
+        if clicks is not None:
+            raise CaseError("'clicks' are points z, y, x of volumes, and this is an image; take them out.")
         flat, box_notes = clean_boxes(numbers, size_hw=image.shape[:2])
         return ImageCase(name, path, image, flat, spacing_mm, (*notes, *box_notes))
 
@@ -166,7 +176,7 @@ def read_label_shape(path: Path) -> tuple[int, ...] | None:
     try:
         with Archive(path) as archive:
             try:
-                box_shape = archive.header("boxes").shape
+                box_shape = (1, 6) if archive.holds_objects("boxes") else archive.header("boxes").shape
             except CaseError:
                 box_shape = ()
             box_width = box_shape[-1] if box_shape and box_shape[-1] in (4, 6) else 0
@@ -209,8 +219,31 @@ def read_spacing_as_stored(path: Path) -> tuple[float, float, float] | None:
         return _read_spacing(archive, [])
 
 
-def _read_box_array(path: Path, archive: Archive, *, need_boxes: bool) -> NDArray[np.float64]:
-    """Give `boxes` as (N, 4) or (N, 6) float64; with no rows, and perhaps no columns, when there are none."""
+def _at_slice(box: VolumeBox, z: int | None) -> VolumeBox:
+    """Say which slice a box is of, where the file does; one beyond the object's slices is a defect of the file.
+
+    Raises:
+        CaseError: it is.
+    """
+    if z is None or z == box.key_slice:
+        return box
+    if not box.z_min <= z <= box.z_max:
+        raise CaseError(f"'boxes': z_mid {z} lies beyond the object's slices, {box.z_min} to {box.z_max}.")
+    return replace(box, z_box=z)
+
+
+def _read_box_array(path: Path, archive: Archive, *, need_boxes: bool) -> tuple[NDArray[np.float64], list[int | None]]:
+    """Give `boxes` as (N, 4) or (N, 6) float64, and the slices that they are of where the file says so.
+
+    With no rows, and perhaps no columns, when there are none.
+    """
+    if archive.holds_objects("boxes"):
+        return read_described_boxes(path, archive)
+    return _read_numbers(path, archive, need_boxes=need_boxes), []
+
+
+def _read_numbers(path: Path, archive: Archive, *, need_boxes: bool) -> NDArray[np.float64]:
+    """Give boxes that are rows of numbers."""
     if "boxes" not in archive:
         if not need_boxes:
             return np.zeros((0, 0))

@@ -81,21 +81,20 @@ class Stretch:
         yield from ((z, z + 1) for z in range(self.start - 1, self.first - 1, -1))
 
 
-def stretches(z_first: int, z_last: int, starts: Sequence[int] = ()) -> list[Stretch]:
+def stretches(box: VolumeBox, starts: Sequence[int] = ()) -> list[Stretch]:
     """Share an object's slices among its starts, each to the nearest one, and to the lower of two that are as near.
 
-    starts: within the slices, besides the middle one, which always is one.
+    starts: on the object's slices, besides its key slice, which always is one.
     """
-    ordered = sorted({(z_first + z_last) // 2, *starts})
+    ordered = sorted({box.key_slice, *starts})
     between = [(low + high) // 2 for low, high in pairwise(ordered)]
-    firsts, lasts = [z_first, *(z + 1 for z in between)], [*between, z_last]
+    firsts, lasts = [box.z_min, *(z + 1 for z in between)], [*between, box.z_max]
     return [Stretch(*each) for each in zip(firsts, ordered, lasts, strict=True)]
 
 
 def outwards_from_middle(z_first: int, z_last: int) -> Iterator[tuple[int, int | None]]:
     """Yield (slice, neighbour already segmented): the middle first, then up, then down; both ends included."""
-    (whole,) = stretches(z_first, z_last)
-    return whole.outwards()
+    return Stretch(z_first, (z_first + z_last) // 2, z_last).outwards()
 
 
 def plan_sweeps(of_objects: Sequence[Sequence[Stretch]]) -> list[Step]:
@@ -215,8 +214,7 @@ class _Propagation:
         self._hints = spec.hints
         self._corrections = corrections
         self.stretches = [
-            stretches(box.z_min, box.z_max, corrections.clicked_slices(index) if corrections else ())
-            for index, box in enumerate(boxes)
+            stretches(box, corrections.clicked_slices(index) if corrections else ()) for index, box in enumerate(boxes)
         ]
         self._found: dict[tuple[int, int, bool], _Found] = {}  # by object, start, and sweep
 
@@ -250,11 +248,11 @@ class _Propagation:
     def _start_box(self, index: int, z: int, corrections: Corrections) -> Box:
         """Give the box to ask for where propagation starts.
 
-        It is the given one on the middle slice, and elsewhere that of the earlier answer or, where there is none, of
+        It is the given one on the key slice, and elsewhere that of the earlier answer or, where there is none, of
         the ellipsoid.
         """
         given = self._given[index]
-        if z == (given.z_min + given.z_max) // 2:
+        if z == given.key_slice:
             return given.box
         previous = corrections.previous_on(index, z)
         earlier = None if previous is None else box_around(previous)

@@ -100,3 +100,12 @@ def test_boxes_in_shares_of_the_image_are_refused_with_the_remedy():
         clean([0.25, 0.1, 2, 0.75, 0.9, 3], depth=5)
     assert clean([0, 0, 1, 1])[0] == (Box(0, 0, 1, 1),)  # four pixels in the corner, in whole numbers
     assert clean([0.25, 0.1, 1.5, 0.9])[0] == (Box(0.25, 0.1, 1.5, 0.9),)
+
+
+def test_a_box_of_another_slice_than_the_middle_is_widest_there_and_ends_where_the_object_does():
+    # Slices 0 to 8, box on 6: two slices above reach 2.5 up, six below reach 6.5 down.
+    solid = VolumeBox(Box(0, 0, 9, 9), 0, 8, z_box=6)
+    assert solid.key_slice == 6
+    assert [solid.place(z) for z in (0, 6, 8)] == pytest.approx([-6 / 6.5, 0, 2 / 2.5])
+    assert solid.cross_section(6) == Box(0, 0, 9, 9)
+    assert VolumeBox(Box(0, 0, 9, 9), 0, 7).key_slice == 3

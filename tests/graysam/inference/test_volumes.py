@@ -38,11 +38,15 @@ def test_a_walk_starts_in_the_middle_and_includes_both_ends(first, last, walk):
     assert list(outwards_from_middle(first, last)) == walk
 
 
+def spanning(first, last):
+    return VolumeBox(Box(0, 0, 1, 1), first, last)
+
+
 def test_sweeps_give_every_object_its_neighbour_first_and_meet_each_slice_once_per_direction():
     # Object 0 spans 0..4 (middle 2), object 1 spans 2..8 (middle 5).
     steps = [
         (step.z, step.objects, step.upwards, step.last_visit)
-        for step in plan_sweeps([stretches(0, 4), stretches(2, 8)])
+        for step in plan_sweeps([stretches(spanning(0, 4)), stretches(spanning(2, 8))])
     ]
     assert steps == [
         (2, (0,), True, False),  # object 1 comes down to slices 2, 3 and 4 later
@@ -63,12 +67,20 @@ def test_sweeps_give_every_object_its_neighbour_first_and_meet_each_slice_once_p
 def test_slices_between_two_starts_are_reached_from_the_nearer_one_and_the_middle_is_always_a_start():
     # Slices 0..10, middle 5, and a click on 8: 6 is nearer to 5, 7 nearer to 8. A click on 2: 3 is as near to 2 as 4 is
     # to 5. Between 5 and 9 slice 7 is as near to both, and goes to the lower.
-    assert stretches(0, 10) == [Stretch(0, 5, 10)]
-    assert stretches(0, 10, [8]) == [Stretch(0, 5, 6), Stretch(7, 8, 10)]
-    assert stretches(0, 10, [8, 2, 5]) == [Stretch(0, 2, 3), Stretch(4, 5, 6), Stretch(7, 8, 10)]
-    assert stretches(0, 10, [9]) == [Stretch(0, 5, 7), Stretch(8, 9, 10)]
-    assert stretches(3, 3, [3]) == [Stretch(3, 3, 3)]
+    assert stretches(spanning(0, 10)) == [Stretch(0, 5, 10)]
+    assert stretches(spanning(0, 10), [8]) == [Stretch(0, 5, 6), Stretch(7, 8, 10)]
+    assert stretches(spanning(0, 10), [8, 2, 5]) == [Stretch(0, 2, 3), Stretch(4, 5, 6), Stretch(7, 8, 10)]
+    assert stretches(spanning(0, 10), [9]) == [Stretch(0, 5, 7), Stretch(8, 9, 10)]
+    assert stretches(spanning(3, 3), [3]) == [Stretch(3, 3, 3)]
     assert list(Stretch(7, 8, 10).outwards()) == [(8, None), (9, 8), (10, 9), (7, 8)]
+
+
+def test_a_box_of_another_slice_than_the_middle_is_where_propagation_starts():
+    assert stretches(VolumeBox(Box(0, 0, 1, 1), 0, 8, z_box=6)) == [Stretch(0, 6, 8)]
+    volume = drifting_square(4)  # on slice 6 the square is at x = 34
+    labels = segment_volume(BrightEngine(), volume, [VolumeBox(Box(34, 20, 45, 31), 0, 8, z_box=6)])
+    for z in range(9):
+        assert centre_x(labels[z] == 1) == pytest.approx(26 + 4 * (z - 4) + 5.5, abs=1.5), f"slice {z}"
 
 
 def drifting_square(shift_px, depth=9, size=64):
@@ -285,7 +297,7 @@ def test_without_room_for_embeddings_slices_are_encoded_again_and_the_labels_are
     volume, boxes = spread_objects()
     engine = BrightEngine()
     bounded = segment_volume(engine, volume, boxes, kept_bytes=0)
-    plan = plan_sweeps([stretches(box.z_min, box.z_max) for box in boxes])
+    plan = plan_sweeps([stretches(box) for box in boxes])
     twice = sum(not step.last_visit for step in plan)
     assert twice == 5  # slices 1 to 5 lie below one object's middle and not below another's; worked out by hand
     assert len(engine.encoded) == 9 + twice
