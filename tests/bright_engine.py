@@ -25,6 +25,13 @@ class BrightEngine:
     threads: int = 1
     encoded: list[float] = field(default_factory=list)
     decoded: list[int] = field(default_factory=list)
+    boxes_at_once: int | None = None
+    lanes: int = 1
+    begun: list[bool] = field(default_factory=list)
+
+    def begin(self, *, many):
+        self.begun.append(many)
+        return self.lanes if many else 1
 
     def encode(self, canvas):
         self.encoded.append(float(canvas.mean()))

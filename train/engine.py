@@ -30,6 +30,15 @@ class NetworkEngine:
         """Number of CPU threads in use."""
         return torch.get_num_threads()
 
+    @property
+    def boxes_at_once(self) -> None:
+        """Any number of boxes go together; see `Engine.boxes_at_once`."""
+        return None
+
+    def begin(self, *, many: bool) -> int:
+        """Be ready at once, for one call at a time; see `Engine.begin`."""
+        return 1
+
     @torch.inference_mode()
     def encode(self, canvas: FloatArray) -> FloatArray:
         """Embed a canvas; see `Engine.encode`."""

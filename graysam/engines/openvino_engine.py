@@ -1,7 +1,8 @@
 """OpenVINO on the CPU: what the container runs. Imports no torch.
 
-Start-up is part of every timed case, so the two networks are compiled at the same time, each in its own thread, from
-the moment the engine is made, while the caller reads and prepares its first slice.
+Start-up is part of every timed case, so the two networks are compiled at the same time, each in its own thread, while
+the caller prepares its first slice. They are compiled for what comes (`OpenVinoEngine.begin`): one slice, whose calls
+use all threads, or a volume, whose calls go side by side with one thread each.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import sys
 import threading
 from pathlib import Path
+from queue import SimpleQueue
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 # "f32" also for int8: it is the format of the layers between the quantized ones.
 PRECISION_HINTS: Final[dict[Precision, str]] = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
+MOST_LANES: Final = 4
+"""Calls side by side: each has its own buffers and its own compiled copy; Python between them is a thread at a time."""
+
 
 class OpenVinoEngine:
     """Runs the two networks of an exported folder.
@@ -41,7 +46,7 @@ class OpenVinoEngine:
     name: Literal["openvino"] = "openvino"
 
     def __init__(self, folder: Path, spec: ModelSpec, *, precision: Precision = "fp32", threads: int = 1) -> None:
-        """Start compiling encoder.xml and decoder.xml of a folder.
+        """Open encoder.xml and decoder.xml of a folder; they are compiled when work begins.
 
         Raises:
             EngineError: openvino is not installed. Files that OpenVINO refuses are reported on first use.
@@ -49,20 +54,11 @@ class OpenVinoEngine:
         self.spec = spec
         self.precision: Precision = precision
         self.threads = threads
-        core = _make_core()
-        settings = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": 1,
-            "INFERENCE_NUM_THREADS": threads,
-            "INFERENCE_PRECISION_HINT": PRECISION_HINTS[precision],
-        }
-        cache = cache_folder()
-        if cache is not None:
-            settings["CACHE_DIR"] = str(cache)
-        # OpenVINO leaves the process in the locale "C" when it meets a damaged cache, and all text would be ASCII then.
-        locale_before = locale.setlocale(locale.LC_ALL)
-        self._encoder = _Network(core, folder / "encoder.xml", settings, locale_before)
-        self._decoder = _Network(core, folder / "decoder.xml", settings, locale_before)
+        self._folder = folder
+        self._core = _make_core()
+        self._cache = cache_folder()
+        self._compiled: dict[int, _Networks] = {}  # by the number of lanes
+        self._in_use: _Networks | None = None
 
     @classmethod
     def load(cls, weights: Path, *, precision: Precision = "fp32", threads: int = 1) -> OpenVinoEngine:
@@ -80,32 +76,74 @@ class OpenVinoEngine:
             ) from cause
         return cls(weights / OPENVINO_FOLDERS[precision], spec, precision=precision, threads=threads)
 
+    def begin(self, *, many: bool) -> int:
+        """Start compiling for one slice or for many calls; see `Engine.begin`."""
+        lanes = min(self.threads, MOST_LANES) if many else 1
+        if lanes not in self._compiled:
+            settings = {
+                "PERFORMANCE_HINT": "LATENCY",
+                "NUM_STREAMS": lanes,
+                "INFERENCE_NUM_THREADS": self.threads,
+                "INFERENCE_PRECISION_HINT": PRECISION_HINTS[self.precision],
+            }
+            if lanes > 1:  # they also run Python, wherever there is room
+                settings["ENABLE_CPU_PINNING"] = False
+            if self._cache is not None:
+                settings["CACHE_DIR"] = str(self._cache)
+            self._compiled[lanes] = _Networks(self._core, self._folder, settings, lanes)
+        self._in_use = self._compiled[lanes]
+        return lanes
+
+    @property
+    def boxes_at_once(self) -> int | None:
+        """The decoder's own batch size; see `Engine.boxes_at_once`."""
+        return self._networks.decoder.batch
+
+    @property
+    def _networks(self) -> _Networks:
+        if self._in_use is None:
+            self.begin(many=False)
+        assert self._in_use is not None, "work has begun"
+        return self._in_use
+
     def encode(self, canvas: FloatArray) -> FloatArray:
         """Embed a canvas; see `Engine.encode`."""
-        embedding: FloatArray = self._encoder.run({"canvas": canvas[None]})[0][0]
+        embedding: FloatArray = self._networks.encoder.run({"canvas": canvas[None]})[0][0]
         return embedding
 
     def decode(self, embedding: FloatArray, inputs: DecoderInputs) -> tuple[FloatArray, FloatArray]:
         """Segment boxes; see `Engine.decode`."""
-        shared = {"embedding": embedding[None]}
-        if self._decoder.batch is None:
-            logits, iou = self._decoder.run({**shared, **inputs})
+        decoder, shared = self._networks.decoder, {"embedding": embedding[None]}
+        if decoder.batch is None:
+            logits, iou = decoder.run({**shared, **inputs})
             return logits, iou
         count = len(next(iter(inputs.values())))
         answers = [
-            self._decoder.run({**shared, **{name: value[i : i + 1] for name, value in inputs.items()}})
-            for i in range(count)
+            decoder.run({**shared, **{name: value[i : i + 1] for name, value in inputs.items()}}) for i in range(count)
         ]
+        if count == 1:
+            return answers[0][0], answers[0][1]
         return np.concatenate([each[0] for each in answers]), np.concatenate([each[1] for each in answers])
+
+
+class _Networks:
+    """Encoder and decoder, compiled for a number of calls at the same time."""
+
+    def __init__(self, core: Core, folder: Path, settings: dict[str, Any], lanes: int) -> None:
+        # OpenVINO leaves the process in the locale "C" when it meets a damaged cache, and all text would be ASCII then.
+        locale_before = locale.setlocale(locale.LC_ALL)
+        self.encoder = _Network(core, folder / "encoder.xml", settings, lanes, locale_before)
+        self.decoder = _Network(core, folder / "decoder.xml", settings, lanes, locale_before)
 
 
 class _Network:
     """One compiled network; compiling runs in a thread of its own and is waited for on first use."""
 
-    def __init__(self, core: Core, path: Path, settings: dict[str, Any], locale_before: str) -> None:
+    def __init__(self, core: Core, path: Path, settings: dict[str, Any], lanes: int, locale_before: str) -> None:
         self._path = path
+        self._lanes = lanes
         self._locale_before = locale_before
-        self._request: InferRequest
+        self._requests: SimpleQueue[InferRequest] = SimpleQueue()  # those that no call is using
         self._batch: int | None = None
         self._error: Exception | None = None
         # No daemon, so that Python waits for it when the program ends: OpenVINO crashes when it is cut off.
@@ -124,7 +162,8 @@ class _Network:
                 compiled = core.compile_model(str(self._path), "CPU", without)
             batch = compiled.inputs[-1].partial_shape[0]
             self._batch = None if batch.is_dynamic else batch.get_length()
-            self._request = compiled.create_infer_request()
+            for _ in range(self._lanes):
+                self._requests.put(compiled.create_infer_request())
         except Exception as error:  # it is raised again where somebody can catch it
             self._error = error
 
@@ -147,8 +186,34 @@ class _Network:
     def run(self, inputs: dict[str, FloatArray]) -> list[FloatArray]:
         """Give all outputs, in order, as copies: OpenVINO writes the next answer into the same memory."""
         self._ready()
-        self._request.infer({name: np.ascontiguousarray(value) for name, value in inputs.items()}, share_inputs=True)
-        return [np.array(tensor.data, np.float32) for tensor in self._request.output_tensors]
+        if not _first_run.is_over:
+            with _first_run.lock:
+                answer = self._infer(inputs)
+                _first_run.is_over = True
+                return answer
+        return self._infer(inputs)
+
+    def _infer(self, inputs: dict[str, FloatArray]) -> list[FloatArray]:
+        request = self._requests.get()
+        try:
+            request.infer({name: np.ascontiguousarray(value) for name, value in inputs.items()}, share_inputs=True)
+            return [np.array(tensor.data, np.float32) for tensor in request.output_tensors]
+        finally:
+            self._requests.put(request)
+
+
+class _FirstRun:
+    """The first call of the process, which goes alone.
+
+    In it OpenVINO's Python side looks up numpy, within a C++ static that others wait for. A second thread that comes
+    there while it holds Python's lock waits for the first, which waits for that lock, for ever (seen with 2026.4.1).
+    """
+
+    lock = threading.Lock()
+    is_over = False
+
+
+_first_run = _FirstRun()
 
 
 def _make_core() -> Core:

@@ -20,7 +20,10 @@ FloatArray = NDArray[np.float32]
 
 
 class Engine(Protocol):
-    """One loaded model on one back end. Not safe for use by several threads at once."""
+    """One loaded model on one back end.
+
+    As many threads may call `encode` and `decode` at once as `begin` said.
+    """
 
     @property
     def spec(self) -> ModelSpec:
@@ -37,6 +40,17 @@ class Engine(Protocol):
     @property
     def threads(self) -> int:
         """Number of CPU threads in use."""
+
+    @property
+    def boxes_at_once(self) -> int | None:
+        """How many boxes the decoder takes in one call, however many it is given; None for any number."""
+
+    def begin(self, *, many: bool) -> int:
+        """Get ready, without waiting for it, for one slice (`many` false) or for hundreds of calls (`many` true).
+
+        Returns:
+            How many calls may run at the same time: 1 for one slice, where each call is to be as fast as it can be.
+        """
 
     def encode(self, canvas: FloatArray) -> FloatArray:
         """Embed a canvas (3, S, S) in [0, 1] as (C, h, w); the array is the caller's own."""

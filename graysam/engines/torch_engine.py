@@ -51,6 +51,15 @@ class TorchEngine:
 
         return cls(load_model(weights), precision=precision, threads=threads)
 
+    @property
+    def boxes_at_once(self) -> None:
+        """Any number of boxes go together; see `Engine.boxes_at_once`."""
+        return None
+
+    def begin(self, *, many: bool) -> int:
+        """Be ready at once, for one call at a time; see `Engine.begin`."""
+        return 1
+
     @torch.inference_mode()
     def encode(self, canvas: FloatArray) -> FloatArray:
         """Embed a canvas; see `Engine.encode`."""

@@ -41,15 +41,20 @@ def diffuse_edges(image: FloatImage, *, steps: int, edge_intensity: float, rate:
         raise ValueError(f"rate {rate} must lie in (0, 0.25] and edge_intensity {edge_intensity} above 0.")
     smooth = image.astype(np.float32, copy=True)
     negative_inverse_square = np.float32(-1.0 / edge_intensity**2)
+    pairs = ((smooth[:-1], smooth[1:]), (smooth[:, :-1], smooth[:, 1:]))
+    flows = [np.empty_like(before) for before, _ in pairs]
+    weights = [np.empty_like(before) for before, _ in pairs]
     for _ in range(steps):
-        down = np.diff(smooth, axis=0)
-        right = np.diff(smooth, axis=1)
-        down *= np.exp(down * down * negative_inverse_square) * np.float32(rate)
-        right *= np.exp(right * right * negative_inverse_square) * np.float32(rate)
-        smooth[:-1] += down
-        smooth[1:] -= down
-        smooth[:, :-1] += right
-        smooth[:, 1:] -= right
+        for (before, after), flow, weight in zip(pairs, flows, weights, strict=True):
+            np.subtract(after, before, out=flow)
+            np.multiply(flow, flow, out=weight)
+            weight *= negative_inverse_square
+            np.exp(weight, out=weight)
+            weight *= np.float32(rate)
+            flow *= weight
+        for (before, after), flow in zip(pairs, flows, strict=True):
+            before += flow
+            after -= flow
     return smooth
 
 

@@ -191,12 +191,17 @@ class BoxView:
         )
 
     def sample(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Give what lies under the view, (grid, grid[, C]) of the image's dtype; zero beyond the image's border."""
+        """Give what lies under the view, (grid, grid[, C]); zero beyond the image's border.
+
+        The dtype is the image's; a mask becomes float32, the share of each cell that is true. Only what lies in the
+        window is looked at, however large the image.
+        """
         rows, columns, window_rows, window_columns = self._inside()
+        dtype = np.float32 if image.dtype == np.bool_ else image.dtype
         if (rows.stop - rows.start, columns.stop - columns.start) == self.window_hw:
-            window = image[rows, columns]
+            window = image[rows, columns].astype(dtype, copy=False)
         else:
-            window = np.zeros((*self.window_hw, *image.shape[2:]), image.dtype)
+            window = np.zeros((*self.window_hw, *image.shape[2:]), dtype)
             window[window_rows, window_columns] = image[rows, columns]
         return resample(window, (self.grid, self.grid))
 

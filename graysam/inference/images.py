@@ -6,8 +6,9 @@ validation of training ask through `answer_prompts`, too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -19,8 +20,9 @@ from graysam.corrections import Corrections
 from graysam.engines.protocol import Engine, FloatArray
 from graysam.errors import CaseError
 from graysam.image.preprocessing import PreparedSlice, prepare_slice
+from graysam.inference.lanes import Lanes
 from graysam.inference.overlap import PAINTERS, Overlap
-from graysam.models.frames import Window, frame_prompts
+from graysam.models.frames import PromptFrame, Window, frame_prompts
 from graysam.models.spec import ModelSpec
 from graysam.prompts import Prompt, box_rows
 
@@ -31,6 +33,9 @@ Confidences = dict[int, dict[int, float]]
 
 # Bounds memory, whatever the number of boxes: SAM's decoder takes about 35 MB for each.
 BOXES_AT_ONCE: Final = 8
+
+MANY_BOXES: Final = 8
+"""From this number on, boxes of one slice are decoded side by side, though its encoding then has one thread only."""
 
 
 @dataclass(frozen=True)
@@ -87,15 +92,16 @@ def segment_slice(
     if corrections is not None:
         require_hints(engine.spec)
     painter = PAINTERS[overlap](labels)
-    prepared = prepare_slice(image, engine.spec)
     others = box_rows(boxes)
     prompts = [Prompt(box, others=others) for box in boxes]
     if corrections is not None:
         prompts = [corrected(prompt, corrections, index) for index, prompt in enumerate(prompts)]
-    for answer in answer_prompts(engine, prepared, engine.encode(prepared.canvas), prompts):
-        painter.paint(answer.window, answer.logits, label=answer.index + 1)
-        if told is not None:
-            told.setdefault(answer.index, {})[0] = answer.confidence
+    with Lanes(engine.begin(many=len(boxes) >= MANY_BOXES)) as lanes:
+        prepared = prepare_slice(image, engine.spec)
+        for answer in answer_prompts(engine, prepared, engine.encode(prepared.canvas), prompts, lanes):
+            painter.paint(answer.window, answer.logits, label=answer.index + 1)
+            if told is not None:
+                told.setdefault(answer.index, {})[0] = answer.confidence
     return labels
 
 
@@ -111,6 +117,7 @@ class PromptedSlice:
 
     def __init__(self, engine: Engine, image: NDArray[np.generic]) -> None:
         """Prepare and encode a slice: (H, W), or (H, W, 3), any integer or float dtype, finite."""
+        engine.begin(many=False)
         self._engine = engine
         self._prepared = prepare_slice(image, engine.spec)
         self._embedding = engine.encode(self._prepared.canvas)
@@ -131,21 +138,50 @@ class PromptedSlice:
 
 
 def answer_prompts(
-    engine: Engine, prepared: PreparedSlice, embedding: FloatArray, prompts: Sequence[Prompt]
+    engine: Engine,
+    prepared: PreparedSlice,
+    embedding: FloatArray,
+    prompts: Iterable[Prompt],
+    lanes: Lanes | None = None,
 ) -> Iterator[BoxAnswer]:
     """Decode prompts of one slice and bring each answer back to original pixels, in the order of the prompts.
+
+    Args:
+        engine: the model.
+        prepared: the slice.
+        embedding: what the engine's encoder made of it.
+        prompts: taken a few ahead of the answers.
+        lanes: as many as `engine.begin` said; by default one.
 
     Raises:
         CaseError: clicks or an earlier answer, and the model is shown none.
     """
-    if any(prompt.is_correction for prompt in prompts):
-        require_hints(engine.spec)
-    for start in range(0, len(prompts), BOXES_AT_ONCE):
-        frame = frame_prompts(prepared, prompts[start : start + BOXES_AT_ONCE], engine.spec)
-        logits, ious = engine.decode(embedding, frame.inputs())
+    lanes = lanes or Lanes()
+    at_once = BOXES_AT_ONCE if lanes.count == 1 else min(BOXES_AT_ONCE, engine.boxes_at_once or BOXES_AT_ONCE)
+
+    def decoded(group: list[Prompt]) -> tuple[PromptFrame, FloatArray, FloatArray]:
+        frame = frame_prompts(prepared, group, engine.spec)
+        return frame, *engine.decode(embedding, frame.inputs())
+
+    index = 0
+    for frame, logits, ious in lanes.map(decoded, _groups(prompts, at_once, engine.spec)):
         for place, grid in enumerate(logits):
             window, values = frame.to_original(place, grid)
-            yield BoxAnswer(start + place, window, values, float(ious[place]))
+            yield BoxAnswer(index, window, values, float(ious[place]))
+            index += 1
+
+
+def _groups(prompts: Iterable[Prompt], size: int, spec: ModelSpec) -> Iterator[list[Prompt]]:
+    """Give prompts in groups of a size; the last may be smaller.
+
+    Raises:
+        CaseError: clicks or an earlier answer, and the model is shown none.
+    """
+    remaining = iter(prompts)
+    while group := list(islice(remaining, size)):
+        if any(prompt.is_correction for prompt in group):
+            require_hints(spec)
+        yield group
 
 
 def corrected(prompt: Prompt, corrections: Corrections, index: int, z: int = 0) -> Prompt:

@@ -12,12 +12,15 @@ A slice that both sweeps need, because one object climbs past the slice where an
 sweep, and its embedding is kept for the second. So each slice is encoded once, whatever the number of objects. What is
 kept is bounded (`KEPT_BYTES`); a slice beyond the bound is encoded a second time. Each is needed just once more, so
 nothing is gained by exchanging kept ones.
+
+Where an engine takes several calls at a time, the objects of a slice are decoded side by side, and the next slices are
+prepared and encoded meanwhile. The answers are the same, and come in the same order.
 """
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -32,7 +35,6 @@ from graysam.corrections import Corrections
 from graysam.engines.protocol import Engine, FloatArray
 from graysam.image.preprocessing import PreparedSlice, prepare_slice, slice_at
 from graysam.inference.images import (
-    BOXES_AT_ONCE,
     BoxAnswer,
     Confidences,
     Labels,
@@ -40,6 +42,7 @@ from graysam.inference.images import (
     corrected,
     require_hints,
 )
+from graysam.inference.lanes import Lanes
 from graysam.inference.overlap import PAINTERS, Overlap, Painter
 from graysam.models.frames import Window
 from graysam.models.spec import ModelSpec
@@ -47,6 +50,9 @@ from graysam.prompts import Neighbour, Prompt, box_rows
 
 # 384 MB: 1,500 slices of the default model (0.25 MB each), about 90 of SAM's (4.2 MB each).
 KEPT_BYTES: Final = 384 * 1024**2
+
+AHEAD: Final = 2
+"""Slices that are encoded while others are decoded: with one only, its encoding and the decoding wait in turn."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +129,7 @@ def segment_volume(
 ) -> Labels:
     """Segment the objects of a volume.
 
-    Memory, besides the volume and its labels: three slices at a time, `kept_bytes` of embeddings, and, unless the last
+    Memory, besides the volume and its labels: five slices at a time, `kept_bytes` of embeddings, and, unless the last
     box wins, two bytes for each pixel of the slices that both sweeps visit.
 
     Args:
@@ -174,15 +180,13 @@ def answer_volume(
     """
     if corrections is not None:
         require_hints(engine.spec)
-    slices = _Slices(engine, volume, kept_bytes)
     propagation = _Propagation(boxes, (volume.shape[1], volume.shape[2]), engine.spec, corrections)
-    for step in plan_sweeps(propagation.stretches):
-        prepared, embedding = slices.get(step)
-        for start in range(0, len(step.objects), BOXES_AT_ONCE):
-            indices = step.objects[start : start + BOXES_AT_ONCE]
-            prompts = [propagation.prompt(index, step, slices.image) for index in indices]
-            for answer in answer_prompts(engine, prepared, embedding, prompts):
-                named = replace(answer, index=indices[answer.index])
+    with Lanes(engine.begin(many=True)) as lanes:
+        slices = _Slices(engine, volume, kept_bytes, lanes)
+        for step, prepared, embedding in slices.encoded(plan_sweeps(propagation.stretches)):
+            prompts = (propagation.prompt(index, step, slices.image) for index in step.objects)
+            for answer in answer_prompts(engine, prepared, embedding, prompts, lanes):
+                named = replace(answer, index=step.objects[answer.index])
                 propagation.follow(named.index, step, answer.window, answer.logits > 0)
                 yield step, named
 
@@ -323,27 +327,49 @@ def expected_box(found: Box, cross_section: Box) -> Box:
 class _Slices:
     """Prepared slices with their embeddings, each encoded once as long as the bound allows."""
 
-    def __init__(self, engine: Engine, volume: NDArray[np.generic], kept_bytes: int) -> None:
+    def __init__(self, engine: Engine, volume: NDArray[np.generic], kept_bytes: int, lanes: Lanes) -> None:
         self._engine = engine
         self._volume = volume
         self._room = kept_bytes
+        self._lanes = lanes
         self._kept: dict[int, tuple[PreparedSlice, FloatArray]] = {}
         self._recent: dict[int, NDArray[np.generic]] = {}
 
-    def get(self, step: Step) -> tuple[PreparedSlice, FloatArray]:
-        """Give a slice ready for decoding."""
+    def encoded(self, steps: Sequence[Step]) -> Iterator[tuple[Step, PreparedSlice, FloatArray]]:
+        """Give each step with its slice ready for decoding; the slices of the next steps are started before."""
+        started: deque[tuple[Step, Callable[[], tuple[PreparedSlice, FloatArray]]]] = deque()
+        for step in steps:
+            started.append((step, self._start(step)))
+            if len(started) > AHEAD:
+                yield self._taken(*started.popleft())
+        while started:
+            yield self._taken(*started.popleft())
+
+    def _start(self, step: Step) -> Callable[[], tuple[PreparedSlice, FloatArray]]:
+        """Start encoding the slice of a step, unless it is kept; give what waits for the result."""
+
+        def encode() -> tuple[PreparedSlice, FloatArray]:
+            prepared = prepare_slice(slice_at(self._volume, step.z, self._engine.spec), self._engine.spec)
+            return prepared, self._engine.encode(prepared.canvas)
+
+        return encode if step.z in self._kept else self._lanes.submit(encode)
+
+    def _taken(
+        self, step: Step, encoded: Callable[[], tuple[PreparedSlice, FloatArray]]
+    ) -> tuple[Step, PreparedSlice, FloatArray]:
+        """Wait for the slice of a step, and keep its embedding if a later step comes back to it."""
         if step.z in self._kept:
             prepared, embedding = self._kept.pop(step.z)
             self._room += embedding.nbytes
-            return replace(prepared, image=self.image(step.z)), embedding
-        prepared = prepare_slice(self.image(step.z), self._engine.spec)
-        embedding = self._engine.encode(prepared.canvas)
+            return step, replace(prepared, image=self.image(step.z)), embedding
+        prepared, embedding = encoded()
+        self._remember(step.z, prepared.image)
         if not step.last_visit and embedding.nbytes <= self._room:
             # Pixels are cut out of the volume again when needed; a canvas is not needed again.
             nothing = np.empty(0, np.float32)
             self._kept[step.z] = replace(prepared, canvas=nothing, image=nothing), embedding
             self._room -= embedding.nbytes
-        return prepared, embedding
+        return step, prepared, embedding
 
     def image(self, z: int) -> NDArray[np.generic]:
         """Give slice z as `prepare_slice` keeps it: (H, W), or with its neighbours as (H, W, 3).
@@ -352,7 +378,10 @@ class _Slices:
         first steps of the downward sweep also go back to the middle slices.
         """
         if z not in self._recent:
-            for oldest in list(self._recent)[:-2]:
-                del self._recent[oldest]
-            self._recent[z] = slice_at(self._volume, z, self._engine.spec)
+            self._remember(z, slice_at(self._volume, z, self._engine.spec))
         return self._recent[z]
+
+    def _remember(self, z: int, image: NDArray[np.generic]) -> None:
+        for oldest in list(self._recent)[:-2]:
+            del self._recent[oldest]
+        self._recent[z] = image

@@ -133,10 +133,7 @@ class ViewFrame(PromptFrame):
 
     def targets(self, masks: Masks, *, side: int) -> NDArray[np.float32]:
         """Give each mask under its view."""
-        cut = [
-            replace(view, grid=side).sample(mask.astype(np.float32))
-            for view, mask in zip(self.views, masks, strict=True)
-        ]
+        cut = [replace(view, grid=side).sample(mask) for view, mask in zip(self.views, masks, strict=True)]
         return np.stack(cut).astype(np.float32, copy=False)
 
 
@@ -162,7 +159,7 @@ def view_memory(
     """
     if neighbour is None:
         return np.zeros((2, view.grid, view.grid), np.float32)
-    found = view.sample(neighbour.mask.astype(np.float32)) * 2 - 1
+    found = view.sample(neighbour.mask) * 2 - 1
     there = np.clip(prepared.to_unit(view.sample(neighbour.image)), 0, 1)
     gray = there if there.ndim == 2 else there.mean(axis=2)
     return np.stack([found, gray - detail.mean(axis=0)]).astype(np.float32, copy=False)

@@ -37,7 +37,7 @@ def draw_hints(view: BoxView, prompt: Prompt) -> NDArray[np.float32]:
     for number, is_inside in ((2, True), (3, False)):
         maps[number] = _discs(view, [click for click in prompt.clicks if click.is_inside == is_inside], side)
     if prompt.previous is not None:
-        found = view.sample(prompt.previous.astype(np.float32)) * 2 - 1
+        found = view.sample(prompt.previous) * 2 - 1
         maps[4] = found.reshape(side, 2, side, 2).mean(axis=(1, 3))
     maps[5] = ellipsoid_share(prompt.place) - 1
     maps[6] = FIT_LEVELS[prompt.fit]

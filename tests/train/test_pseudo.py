@@ -47,6 +47,9 @@ class BrightTeacher:
     sign: float = 1.0
     asked: list[int] = field(default_factory=list)
 
+    def begin(self, *, many):
+        return 1
+
     def encode(self, canvas):
         return np.ascontiguousarray(canvas[:, ::8, ::8])
 

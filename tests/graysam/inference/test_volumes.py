@@ -1,4 +1,5 @@
 import sys
+import time
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,10 @@ from bright_engine import PLAIN_TINY, BrightEngine
 
 from graysam.boxes import Box, VolumeBox, box_around
 from graysam.corrections import clean_corrections
-from graysam.errors import CaseError
+from graysam.errors import CaseError, EngineError
 from graysam.image.geometry import BoxView, CanvasFit
 from graysam.inference import volumes
+from graysam.inference.overlap import PAINTERS
 from graysam.inference.volumes import (
     Stretch,
     answer_volume,
@@ -309,8 +311,8 @@ def test_kept_embeddings_never_exceed_the_bound(monkeypatch):
     kept_bytes = 2 * 3 * 8 * 8 * 4  # two embeddings of BrightEngine
 
     class Watched(volumes._Slices):
-        def get(self, step):
-            answer = super().get(step)
+        def _taken(self, step, encoded):
+            answer = super()._taken(step, encoded)
             held.append(sum(embedding.nbytes for _, embedding in self._kept.values()))
             return answer
 
@@ -479,3 +481,50 @@ def test_a_model_without_hints_refuses_clicks_in_a_volume():
     clicks, _ = clean_corrections([[(31, 25, 8, True)]], None, boxes=[box], label_shape=volume.shape)
     with pytest.raises(CaseError, match="clicks: the model 'tiny' takes boxes alone"):
         segment_volume(BrightEngine(), volume, [box], corrections=clicks)
+
+
+class SideBySideEngine(BrightEngine):
+    """Takes four calls at a time and dawdles over each for as long as its image says; counts those going on."""
+
+    def __init__(self):
+        super().__init__(lanes=4, boxes_at_once=1)
+        self.going_on, self.most = 0, 0
+
+    def encode(self, canvas):
+        return self._dawdled(float(canvas.mean()), lambda: super(SideBySideEngine, self).encode(canvas))
+
+    def decode(self, embedding, inputs):
+        return self._dawdled(
+            float(inputs["detail"].mean()), lambda: super(SideBySideEngine, self).decode(embedding, inputs)
+        )
+
+    def _dawdled(self, number, answer):
+        self.going_on += 1
+        self.most = max(self.most, self.going_on)
+        time.sleep(0.02 * (number * 97 % 1))
+        self.going_on -= 1
+        return answer()
+
+
+@pytest.mark.parametrize("overlap", PAINTERS)
+def test_objects_that_are_decoded_side_by_side_have_the_labels_that_one_after_the_other_gives(overlap):
+    volume, boxes = spread_objects()
+    engine = SideBySideEngine()
+    told, expected_told = {}, {}
+    expected = segment_volume(BrightEngine(), volume, boxes, overlap=overlap, told=expected_told)
+    labels = segment_volume(engine, volume, boxes, overlap=overlap, told=told)
+    np.testing.assert_array_equal(labels, expected)
+    assert told == expected_told
+    assert engine.begun == [True]
+    assert 1 < engine.most <= 4
+    assert max(engine.decoded) == 1, "one box for each call, as the engine takes no more"
+
+
+def test_an_error_in_a_call_side_by_side_ends_the_volume():
+    class Failing(SideBySideEngine):
+        def decode(self, embedding, inputs):
+            raise EngineError("no memory for this box")
+
+    volume, boxes = spread_objects()
+    with pytest.raises(EngineError, match="no memory for this box"):
+        segment_volume(Failing(), volume, boxes)
