@@ -32,6 +32,7 @@ PAGES = (
     "README.md",
     "docs/files.md",
     "docs/prompts.md",
+    "docs/view.md",
     "docs/prepare-data.md",
     "docs/train.md",
     "docs/evaluate.md",
@@ -53,6 +54,8 @@ ELSEWHERE = {
     "make test": (".ci/run", "make test"),
     "make setup": (".ci/run", "make setup"),
     'pip install ".[files]"': ("tests/test_install.py", '"install", *options, wheel'),
+    'pip install ".[view,files]"': ("tests/test_install.py", '"install", *options, wheel'),
+    "graysam view demo/scans": ("tests/graysam/cli/test_view_command.py", '"graysam", "view", *map(str, options)'),
     "make train-smoke": ("tests/benchmarks/test_chain.py", "run_chain"),
 }
 # What would take hours, and what is run in its place; all else of the command stays.
