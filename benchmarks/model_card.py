@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.clicks import click_table
 from benchmarks.recorded import read_figures, split_of
 from benchmarks.validate import slice_table, volume_table
 from evaluation.dice import dice
@@ -81,7 +82,7 @@ side; DSC / contour NSD (2 px) in %.
 Whole volumes, with the box of each object's middle slice, and propagation to the others; mean DSC:
 
 {volumes}
-{others}
+{others}{clicks}
 The prompts are drawn evenly over the data sets of a modality, so that small and odd sets weigh as much as large ones.
 The best checkpoint was chosen on these same prompts, so the figures are slightly kind. The split is by the source's own
 groups; in several `*_antillia` sets a group is a slice and not a patient, and neighbouring slices of one volume
@@ -119,6 +120,7 @@ class CardFacts:
         training: how the weights were made: "text", "runs" (rows with the same keys), "notes" and "commands".
         parameters: number of trained numbers.
         other_splits: what it wrote of other splits.
+        clicks: what `benchmarks.clicks --out` wrote; None for a model that takes no clicks.
     """
 
     spec: Mapping[str, Any]
@@ -126,6 +128,7 @@ class CardFacts:
     training: Mapping[str, Any]
     parameters: int
     other_splits: tuple[Mapping[str, Any], ...] = ()
+    clicks: Mapping[str, Any] | None = None
 
 
 def write_card(facts: CardFacts, store: PackedStore, data: Path) -> str:
@@ -144,6 +147,7 @@ def write_card(facts: CardFacts, store: PackedStore, data: Path) -> str:
         slices=slice_table(facts.validation["slices"]),
         volumes=volume_table(facts.validation),
         others="".join(split_part(figures) for figures in facts.other_splits),
+        clicks=clicks_part(facts.clicks) if facts.clicks is not None and facts.spec.get("hints") else "",
         cases=len({(entry.dataset, entry.case) for entry in store.entries}),
         slices_packed=len(store),
         objects=sum(len(entry.objects) for entry in store.entries),
@@ -160,6 +164,16 @@ def split_part(figures: Mapping[str, Any]) -> str:
     if "volumes" in figures:
         parts += ["Whole volumes, as above:", volume_table(figures)]
     return "\n" + "\n\n".join(parts) + "\n"
+
+
+def clicks_part(figures: Mapping[str, Any]) -> str:
+    """Give what clicks mend; the empty text stands for it where a model takes none."""
+    introduction = (
+        f"DSC in % after simulated clicks, {figures['prompts']} objects of the split `{figures['split']}`, boxes off "
+        f"outwards, {figures['engine']} {figures['precision']}; each click lies in the middle of the largest error, "
+        "and the model is shown all clicks so far and its last answer:"
+    )
+    return f"\n### Clicks\n\n{introduction}\n\n{click_table(figures)}\n"
 
 
 def runs_table(runs: Sequence[Mapping[str, str]]) -> str:
@@ -234,6 +248,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
         help="JSON of benchmarks.validate with --store and --volumes; first of the validation split, then of others",
     )
     parser.add_argument("--training", type=Path, required=True, help='JSON with "text", "runs", "notes" and "commands"')
+    parser.add_argument("--clicks", type=Path, help="JSON of benchmarks.clicks, for a model that takes clicks")
     parser.add_argument("--store", type=Path, required=True, help="packed store that it was trained on")
     parser.add_argument("--data", type=Path, required=True, help="source data, for the licences")
     parser.add_argument("--out", type=Path, required=True, help="folder of MODEL_CARD.md and failures.png")
@@ -254,6 +269,7 @@ def make_card(options: argparse.Namespace) -> None:
         spec=json.loads((options.weights / "spec.json").read_text()),
         validation=validation,
         other_splits=tuple(others),
+        clicks=None if options.clicks is None else read_figures(options.clicks),
         training=json.loads(options.training.read_text()),
         parameters=count_parameters(options.weights / "model.pt"),
     )

@@ -6,9 +6,10 @@ They are cut, framed and prepared as prediction does it; the ranges found on the
 from __future__ import annotations
 
 import logging
+import math
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,7 +23,7 @@ from graysam.image.preprocessing import slice_at
 from graysam.inference.baselines import BaselineSegmenter
 from graysam.inference.volumes import outwards_from_middle
 from graysam.noisy_boxes import LARGEST_SHIFT_PX, reference_pixel, shifted
-from graysam.prompts import Neighbour, Prompt
+from graysam.prompts import Click, Neighbour, Prompt, box_rows
 from graysam.store import PackedStore, StoredVolume, StoreEntry, open_store
 
 if TYPE_CHECKING:
@@ -93,6 +94,9 @@ def _from_store(path: Path, spec: ModelSpec, count: int) -> list[CalibrationSlic
             neighbour = _neighbour(store, entries, entry.z + 1, mask, spec) if entry.z >= 0 else None
             largest_px = len(drawn) % 2 * LARGEST_SHIFT_PX * reference_pixel(entry.size_hw)
             prompt = Prompt(_off_both_ways(box, largest_px, entry.size_hw, rng), neighbour)
+            if spec.hints:
+                others = [found for each in masks if each is not mask and (found := box_around(each)) is not None]
+                prompt = _with_hints(prompt, others, mask, len(drawn))
             drawn.append(
                 CalibrationSlice(
                     f"{entry.case}/z{entry.z}", slice_at(StoredVolume(store, entries), entry.z, spec), prompt
@@ -112,6 +116,23 @@ def _neighbour(
     return Neighbour(slice_at(StoredVolume(store, entries), z, spec), most) if (most & mask).any() else None
 
 
+def _with_hints(prompt: Prompt, others: Sequence[Box], mask: NDArray[np.bool_], number: int) -> Prompt:
+    """Let a prompt say all that it can: quantization must see the ranges of maps that are often zero.
+
+    Every other prompt has a click in the object, one outside on a corner of its box, and the object as earlier answer;
+    one with a neighbouring slice lies in turn in the middle, half way to an end, and at an end.
+    """
+    rows, columns = np.nonzero(mask)
+    told = replace(prompt, others=box_rows(others))
+    if prompt.neighbour is not None:
+        told = replace(told, place=(0.0, 0.5, -0.95)[number % 3])
+    if number % 2 == 0 or not rows.size:
+        return told
+    x, y = math.floor(prompt.box.x_min), math.floor(prompt.box.y_min)
+    inside = Click(float(columns[rows.size // 2]), float(rows[rows.size // 2]), is_inside=True)
+    return replace(told, clicks=(inside, Click(float(x), float(y), is_inside=False)), previous=mask)
+
+
 def _off_both_ways(box: Box, largest_px: float, size_hw: tuple[int, int], rng: np.random.Generator) -> Box:
     """Shift each side by up to `largest_px`, within the slice and without turning the box inside out."""
     moved = shifted(box, rng.uniform(-1, 1, 4).astype(np.float32) * np.float32(largest_px), size_hw)
@@ -129,7 +150,12 @@ def _from_cases(folder: Path, spec: ModelSpec, count: int) -> list[CalibrationSl
         if isinstance(case, VolumeCase):
             per_case.append([each for box in case.boxes for each in _of_volume(case.name, case.image, box, spec)])
         else:
-            per_case.append([CalibrationSlice(case.name, case.image, Prompt(box)) for box in case.boxes])
+            prompts = [Prompt(box) for box in case.boxes]
+            if spec.hints:
+                ellipses = [BaselineSegmenter("ellipse").segment_image(case.image, [box]) > 0 for box in case.boxes]
+                each = zip(prompts, ellipses, strict=True)
+                prompts = [_with_hints(prompt, case.boxes, mask, number) for number, (prompt, mask) in enumerate(each)]
+            per_case.append([CalibrationSlice(case.name, case.image, prompt) for prompt in prompts])
     drawn: list[CalibrationSlice] = []
     while len(drawn) < count and any(per_case):
         drawn += [slices.pop(0) for slices in per_case if slices]
@@ -140,7 +166,7 @@ def _of_volume(name: str, volume: NDArray[np.generic], box: VolumeBox, spec: Mod
     """Give the middle slice of an object and those half way to its ends."""
     middle = next(outwards_from_middle(box.z_min, box.z_max))[0]
     chosen = {middle, (box.z_min + middle) // 2, (box.z_max + middle + 1) // 2}
-    slices = []
+    slices: list[CalibrationSlice] = []
     for z in sorted(chosen, key=lambda z: (abs(z - middle), z)):
         image = slice_at(volume, z, spec)
         if z == middle:
@@ -150,5 +176,8 @@ def _of_volume(name: str, volume: NDArray[np.generic], box: VolumeBox, spec: Mod
         before = slice_at(volume, z - 1 if z > middle else z + 1, spec)
         # No mask is at hand to be shown: the ellipse stands in for it.
         known = Neighbour(before, BaselineSegmenter("ellipse").segment_image(before, [box_there]) > 0)
-        slices.append(CalibrationSlice(f"{name}/z{z}", image, Prompt(box_there, known)))
+        prompt = Prompt(box_there, known)
+        if spec.hints:
+            prompt = replace(_with_hints(prompt, (), known.mask, len(slices)), place=box.place(z))
+        slices.append(CalibrationSlice(f"{name}/z{z}", image, prompt))
     return slices

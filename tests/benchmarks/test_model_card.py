@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ SLICES = {
     "graysam": {"tight": {"CT": [0.8, 0.7], "mean": [0.8, 0.7]}, "both_ways": {"CT": [0.5, 0.4], "mean": [0.5, 0.4]}},
     "ellipse": {"tight": {"CT": [0.7, 0.5], "mean": [0.7, 0.5]}, "both_ways": {"CT": [0.6, 0.3], "mean": [0.6, 0.3]}},
 }
+CURVES = {"CT": [0.8, 0.912], "mean": [0.8, 0.912]}
 VOLUMES = {"CT/drawn": {"volumes": 2, "dsc": 0.5, "ellipsoid_dsc": 0.25}}
 
 
@@ -107,3 +109,21 @@ def test_the_picture_of_failures_shows_the_worst_answer_and_no_pixel_of_an_image
     )
     assert np.array_equal(drawn, plain)  # the image makes no difference
     assert (drawn == PAPER).mean() > 0.9
+
+
+def test_what_clicks_mend_stands_in_the_card_of_a_model_that_takes_them_and_in_no_other(tmp_path):
+    figures = {"prompts": 9, "split": "far", "engine": "openvino", "precision": "fp32", "clicks": [0, 1], "dsc": CURVES}
+    spec = {"name": "x", "encoder": "conv", "decoder": "box_frame", "canvas": 64, "channels": "plain"}
+    facts = CardFacts(
+        spec={**spec, "hints": True},
+        validation={"slices": SLICES, "volumes": VOLUMES, "prompts": 7, "engine": "openvino", "precision": "int8"},
+        training={"text": "", "runs": [{"run": "a"}], "notes": [], "commands": []},
+        parameters=1,
+        clicks=figures,
+    )
+    store = small_store(tmp_path)
+    card = write_card(facts, store, tmp_path)
+    assert "| | 0 clicks | 1 click |" in card
+    assert "| CT | 80.0 | 91.2 |" in card
+    assert "### Clicks" not in write_card(replace(facts, spec=spec), store, tmp_path)
+    assert "### Clicks" not in write_card(replace(facts, clicks=None), store, tmp_path)
