@@ -2,7 +2,10 @@
 
     python -m benchmarks.race --store S --out runs/race --minutes 20 --designs graysam graysam-narrow l0 l0-lean
 
-A design is the name of a config in train/configs, or the path of one. Given again, the command goes on where it was
+    python -m benchmarks.race --list
+
+A design is the name of a config in train/configs, or the path of one; `--list` shows those of the field's systems, and
+where their weights come from. Given again, the command goes on where it was
 stopped. The folder gets a run for each design, race.md with the table, race.json, and curves.csv with every validation
 of every design.
 """
@@ -24,6 +27,7 @@ import torch
 
 from benchmarks.model_cost import ModelCost, measure_model
 from benchmarks.recorded import read_figures
+from benchmarks.rows import CONFIGS, listing
 from evaluation.prompts import (
     BASELINES,
     BOX_KIND_TITLES,
@@ -43,7 +47,6 @@ from train.run_folder import read_rows
 
 logger = logging.getLogger("benchmarks")
 
-CONFIGS = Path(__file__).parent.parent / "train" / "configs"
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Passive waiting and an allocator that keeps its memory (docs/train.md): without, a run may be 7 times slower.
 CPU_SETTINGS = {
@@ -247,9 +250,19 @@ def _read_entry(path: Path) -> Entry:
     return Entry(**{**values, "scores": scores})
 
 
+class ListRows(argparse.Action):
+    """Shows the rows and ends the program, whatever else was given, as `--help` does."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Print a line for each row."""
+        print(listing())
+        parser.exit()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the race and print its table; exit status 2 when a design could not be trained."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--list", action=ListRows, nargs=0, help="show the systems of the field, and do nothing else")
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder for runs and results")
     parser.add_argument("--minutes", type=float, required=True, help="of training for each design")

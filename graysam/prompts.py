@@ -61,6 +61,8 @@ class Prompt:
         previous: (H, W), an earlier answer for this object, which the clicks correct; None where there is none.
         place: of a volume, where the slice lies between the object's first (-1) and last (1) one; 0 for images.
         fit: how the box fits the object.
+        seed: of what a decoder draws at random to see more of the object, in training; None at prediction, where all
+            that is drawn follows from the box.
     """
 
     box: Box
@@ -70,6 +72,7 @@ class Prompt:
     previous: NDArray[np.bool_] | None = None
     place: float = 0.0
     fit: BoxFit = "unknown"
+    seed: int | None = None
 
     @property
     def is_correction(self) -> bool:

@@ -39,6 +39,7 @@ PAGES = (
     "docs/cluster.md",
     "docs/how-it-works.md",
     "docs/extend.md",
+    "docs/models.md",
     "docs/results.md",
     "docs/experiments.md",
     "CONTRIBUTING.md",

@@ -22,7 +22,7 @@ from torch import Tensor
 from graysam.boxes import Box, VolumeBox, box_around
 from graysam.image.preprocessing import prepare_slice, slice_at
 from graysam.machine import usable_cores
-from graysam.models.frames import Masks, frame_prompts
+from graysam.models.frames import Masks, frame_class, frame_prompts
 from graysam.models.network import answer_side
 from graysam.models.spec import ModelSpec
 from graysam.prompts import BoxFit, Neighbour, Prompt, box_rows
@@ -241,6 +241,7 @@ class BatchSource:
         self._memory, self._spec, self._config = memory, spec, config
         self._seed, self._rank, self._processes = seed, rank, processes
         self._sampler = build_sampler(memory.entries, config, seed=seed)
+        self._frame = frame_class(spec)
 
     def batch(self, number: int) -> Batch:
         """Give this process's share of batch `number` of the run."""
@@ -259,6 +260,7 @@ class BatchSource:
         prompts = [self._ask(mask, known, scale, drawn.noise, rng) for mask, known in objects]
         if self._spec.hints:
             prompts = self._with_hints(drawn, prompts, scale, rng)
+        prompts = [self._frame.taught(prompt, mask, rng) for prompt, mask in zip(prompts, drawn.masks, strict=True)]
         return prepare_prompts(drawn.image, self._targets(drawn), prompts, self._spec)
 
     def _targets(self, drawn: DrawnImage) -> list[NDArray[np.bool_] | NDArray[np.float32]]:

@@ -32,7 +32,7 @@ from graysam.errors import GraySamError
 from graysam.files import written_whole
 from graysam.image.preprocessing import prepare_slice
 from graysam.models.checkpoint import load_model, own_names
-from graysam.models.network import Network, build_network
+from graysam.models.network import Network, build_network, encoder_maps
 from graysam.models.spec import SPECS
 from graysam.store import index_hash, open_store
 from train.config import RunConfig, read_config
@@ -104,7 +104,7 @@ def store_embeddings(
 @torch.inference_mode()
 def _embed(teacher: Network, image: NDArray[np.uint8], device: torch.device) -> NDArray[np.float16]:
     canvas = torch.from_numpy(prepare_slice(image, teacher.spec).canvas)[None].to(device)
-    embedding = teacher.encode(canvas)[0]
+    embedding = teacher.embed(canvas)[0]
     return embedding.float().cpu().numpy().astype(np.float16)
 
 
@@ -124,7 +124,7 @@ class Distiller:
         torch.manual_seed(config.seed)
         self.student = build_network(config.model).to(device)
         channels, *self._grid = embeddings.values.shape[1:]
-        width = config.model.embedding_width
+        width = encoder_maps(config.model)[0][0]
         self.bridge: nn.Module = nn.Identity()
         if width != channels:
             self.bridge = nn.Conv2d(width, channels, 1).to(device)
@@ -185,7 +185,7 @@ class Distiller:
         self.student.train()
         bf16 = self.config.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            given = self.bridge(self.student.encode(canvas))
+            given = self.bridge(self.student.embed(canvas))
         if list(given.shape[2:]) != self._grid:
             given = functional.interpolate(given, size=self._grid, mode="bilinear", align_corners=False)
         difference = functional.l1_loss(given.float(), wanted)

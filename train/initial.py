@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from graysam.models.checkpoint import own_names
+from graysam.models.checkpoint import own_names, read_checkpoint, used_weights
 from train.config import ConfigError
 
 logger = logging.getLogger("train")
@@ -22,9 +22,9 @@ NAMES_SHOWN = 20
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read the weights of a best.pt, a last.pt or a shipped model.pt, the averaged ones first."""
+    """Read a best.pt, a last.pt, a shipped model.pt or an official checkpoint, the averaged weights first."""
     state = torch.load(path, map_location="cpu", weights_only=True)
-    weights = own_names(state.get("average", state["model"]))
+    weights = own_names(state["average"]) if "average" in state else read_checkpoint(path).state
     return {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
 
 
@@ -72,7 +72,7 @@ def fitted_weights(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str,
     Raises:
         ConfigError: the weights have names that the model lacks, or sizes differ otherwise.
     """
-    wanted = model.state_dict()
+    wanted, weights = model.state_dict(), used_weights(model, weights)
     if odd := sorted(set(weights) - set(wanted)):
         raise ConfigError(f"initial weights: the model has no {odd[0]!r}, of {len(odd)} such; is the config theirs?")
     if fresh := sorted(set(wanted) - set(weights)):

@@ -116,7 +116,7 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], *, part: str | N
             unchanged.
     """
     target = model.get_submodule(part) if part else model
-    state = own_names(state)
+    state = used_weights(model, own_names(state))
     if part and any(key.startswith(f"{part}.") for key in state):
         state = {key.removeprefix(f"{part}."): value for key, value in state.items() if key.startswith(f"{part}.")}
     mismatch = compare_weights(target, state)
@@ -208,6 +208,12 @@ def halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         CheckpointError: a weight is too large for float16.
     """
     return {key: _halve(key, value) for key, value in state.items()}
+
+
+def used_weights(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Leave out the published weights that a model's parts say they have no use for (`unread_weights`)."""
+    unread = [name for part in model.modules() for name in getattr(part, "unread_weights", ())]
+    return {key: value for key, value in state.items() if not any(name in key for name in unread)}
 
 
 def own_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -37,6 +37,11 @@ class PromptFrame(ABC):
     def of(cls, prepared: PreparedSlice, prompts: Sequence[Prompt], spec: ModelSpec) -> Self:
         """Put prompts into the frame."""
 
+    @classmethod
+    def taught(cls, prompt: Prompt, mask: NDArray[np.bool_], rng: np.random.Generator) -> Prompt:
+        """Add to a prompt of training what only the object's mask, (H, W), tells; by default nothing, and no draw."""
+        return prompt
+
     @abstractmethod
     def inputs(self) -> DecoderInputs:
         """Give the decoder's inputs by name, besides the embedding; the leading axis N counts the prompts."""
@@ -139,8 +144,12 @@ class ViewFrame(PromptFrame):
 
 def frame_prompts(prepared: PreparedSlice, prompts: Sequence[Prompt], spec: ModelSpec) -> PromptFrame:
     """Put at least one prompt into the frame that the spec's decoder works in."""
-    frame = cast("type[PromptFrame]", resolve(DECODERS[spec.decoder].frame))
-    return frame.of(prepared, prompts, spec)
+    return frame_class(spec).of(prepared, prompts, spec)
+
+
+def frame_class(spec: ModelSpec) -> type[PromptFrame]:
+    """Give the kind of frame that a spec's decoder works in."""
+    return cast("type[PromptFrame]", resolve(DECODERS[spec.decoder].frame))
 
 
 def view_detail(prepared: PreparedSlice, view: BoxView) -> NDArray[np.float32]:

@@ -34,7 +34,12 @@ class Encoder(nn.Module):
     """An image encoder. A subclass is built from the spec alone: `__init__(spec)`.
 
     Its `forward(canvas)` maps (B, 3, S, S) float in [0, 1] to (B, C, h, w), the shape that `embedding_shape` promises.
+
+    Attributes:
+        unread_weights: parts of the names of published weights that are of no use here, and are passed over in loading.
     """
+
+    unread_weights: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -48,6 +53,14 @@ class Encoder(nn.Module):
         """
         raise NotImplementedError(cls.__name__)
 
+    @classmethod
+    def maps(cls, spec: ModelSpec) -> tuple[EmbeddingShape, ...]:
+        """Give the shapes of the maps that are packed into the embedding, the embedding alone first.
+
+        Most encoders have no further ones; see `graysam.models.packing` for those that have.
+        """
+        return (cls.embedding_shape(spec),)
+
 
 class Decoder(nn.Module):
     """A mask decoder. A subclass is built from the spec and the shape of the embedding: `__init__(spec, shape)`.
@@ -59,12 +72,14 @@ class Decoder(nn.Module):
     Attributes:
         boxes_at_once: how many boxes an exported decoder takes in one call; None for any number.
         float_parts: submodules, by name, whose arithmetic stays in floats when the rest is quantized to int8.
+        unread_weights: parts of the names of published weights that are of no use here, and are passed over in loading.
         unreached_parts: submodules, by name, that no prompt reaches. They are there so that published weights load and
             save whole; training leaves them as they are.
     """
 
     boxes_at_once: ClassVar[int | None] = None
     float_parts: ClassVar[tuple[str, ...]] = ()
+    unread_weights: ClassVar[tuple[str, ...]] = ()
     unreached_parts: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, spec: ModelSpec, shape: EmbeddingShape) -> None:
@@ -111,6 +126,10 @@ class Network(nn.Module):
         """Embed images: (B, 3, S, S) float in [0, 1] to (B, C, h, w)."""
         embedding: Tensor = self.encoder(canvas)
         return embedding
+
+    def embed(self, canvas: Tensor) -> Tensor:
+        """Embed images, without the maps that an encoder may pack behind the embedding: (B, C, h, w)."""
+        return self.encode(canvas)[:, : encoder_maps(self.spec)[0][0]]
 
     def decode(self, embedding: Tensor, **inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Segment N boxes of one image, or of N images.
@@ -163,6 +182,11 @@ def build_network(spec: ModelSpec) -> Network:
     if spec.adapters != "none":
         add_adapters(network.encoder, network.decoder, spec, network.example_inputs())
     return network
+
+
+def encoder_maps(spec: ModelSpec) -> tuple[EmbeddingShape, ...]:
+    """Give the shapes of the maps that a spec's encoder packs into its embedding, the embedding alone first."""
+    return _encoder_class(spec).maps(spec)
 
 
 def answer_side(spec: ModelSpec) -> int:

@@ -10,6 +10,8 @@ import pkgutil
 from dataclasses import dataclass, field
 from typing import Final
 
+from graysam.models.options import EncoderOptions, SwinOptions, VitOptions
+
 
 @dataclass(frozen=True)
 class EncoderEntry:
@@ -18,10 +20,12 @@ class EncoderEntry:
     Attributes:
         place: dotted name of a subclass of `graysam.models.network.Encoder`.
         widths: how many numbers `encoder_widths` must have; None for an encoder whose widths are fixed.
+        options: what reads the spec's `encoder_options`.
     """
 
     place: str
     widths: int | None = None
+    options: type[EncoderOptions] = EncoderOptions
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,9 @@ class DecoderEntry:
 ENCODERS: Final[dict[str, EncoderEntry]] = {
     "conv": EncoderEntry("graysam.models.encoders.conv.ConvEncoder", widths=5),
     "efficientvit_l0": EncoderEntry("graysam.models.encoders.efficientvit.EfficientViTEncoder"),
+    "swin": EncoderEntry("graysam.models.encoders.swin.SwinEncoder", options=SwinOptions),
     "tiny_vit": EncoderEntry("graysam.models.encoders.tiny_vit.TinyViTEncoder"),
+    "vit": EncoderEntry("graysam.models.encoders.vit.ViTEncoder", options=VitOptions),
 }
 
 DECODERS: Final[dict[str, DecoderEntry]] = {
@@ -55,6 +61,9 @@ DECODERS: Final[dict[str, DecoderEntry]] = {
         switches=frozenset({"memory", "hints", "ellipse_gate"}),
     ),
     "sam": DecoderEntry("graysam.models.decoders.sam.SamDecoder", "graysam.models.frames.CanvasFrame"),
+    "sam_skips": DecoderEntry(
+        "graysam.models.decoders.sam_skips.SkipDecoder", "graysam.models.scribbles.ScribbleFrame"
+    ),
 }
 
 

@@ -7,11 +7,13 @@ torch.
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Final
 
 from graysam.errors import CheckpointError
 from graysam.image.channels import CHANNEL_PRESETS
+from graysam.models.options import EncoderOptions
 from graysam.models.registry import DECODERS, ENCODERS
 
 ADAPTERS: Final = ("none", "serial", "parallel", "prompted")
@@ -25,13 +27,13 @@ class ModelSpec:
     Attributes:
         name: short name, also the folder under weights/.
         encoder: which image encoder, a name of `registry.ENCODERS`.
-        decoder: which mask decoder, a name of `registry.DECODERS`: "sam" answers on the whole canvas, "box_frame" on
-            the enlarged box.
+        decoder: which mask decoder, a name of `registry.DECODERS`: "sam" and "sam_skips" answer on the whole canvas,
+            "box_frame" on the enlarged box.
         canvas: side in pixels of the square that a slice is fitted to.
         channels: preset of `graysam.image.channels` that makes the three channels.
         neck_size: side of the embedding of an EfficientViT encoder (64 in the paper; 32 is the lean variant).
         encoder_widths: channels of a conv encoder at strides 2, 4, 8, 16 and 32.
-        embedding_width: channels of the embedding.
+        embedding_width: channels of the embedding, with all maps that its encoder packs behind it.
         view_size: side of the grid on which a box-frame decoder sees the enlarged box.
         decoder_widths: channels of a box-frame decoder at view_size / 2, / 4, / 8, / 16.
         memory: a box-frame decoder is also shown the neighbouring slice of a volume, and the object found there.
@@ -42,6 +44,8 @@ class ModelSpec:
         adapters: kind of the bottleneck adapters, one of `ADAPTERS`; see `graysam.models.adapters`.
         adapter_width: channels of their bottleneck.
         adapter_activation: what they have there, one of `ADAPTER_ACTIVATIONS`.
+        encoder_options: what only this encoder takes, by name, see `graysam.models.options`; what is absent has its
+            default there.
     """
 
     name: str
@@ -61,6 +65,7 @@ class ModelSpec:
     adapters: str = "none"
     adapter_width: int = 16
     adapter_activation: str = "gelu"
+    encoder_options: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -82,6 +87,7 @@ class ModelSpec:
             )
         self._check_widths("encoder_widths", ENCODERS[self.encoder].widths)
         self._check_widths("decoder_widths", DECODERS[self.decoder].widths)
+        _ = self.options  # refuses those that the encoder does not know
         for name in ("embedding_width", "neck_size", "adapter_width"):
             if getattr(self, name) < 1:
                 raise CheckpointError(f"spec {self.name!r}: {name} {getattr(self, name)} must be at least 1.")
@@ -93,6 +99,8 @@ class ModelSpec:
 
     def _check_types(self) -> None:
         for each in fields(self):
+            if each.name == "encoder_options":
+                continue  # the encoder's own options check them
             wanted, value = str if each.default is MISSING else type(each.default), getattr(self, each.name)
             if type(value) is not wanted or (wanted is tuple and any(type(number) is not int for number in value)):
                 kind = "whole numbers" if wanted is tuple else wanted.__name__
@@ -103,9 +111,25 @@ class ModelSpec:
         if wanted is not None and (len(widths) != wanted or min(widths) < 1):
             raise CheckpointError(f"spec {self.name!r}: {name} is {widths}, wanted {wanted} numbers of at least 1.")
 
+    @property
+    def options(self) -> EncoderOptions:
+        """The encoder's own options, defaults filled in: an instance of what the registry names for it."""
+        try:
+            return ENCODERS[self.encoder].options.read(self.encoder_options)
+        except (TypeError, ValueError, AttributeError) as cause:
+            raise CheckpointError(
+                f"spec {self.name!r}: encoder_options of the encoder {self.encoder!r}: {cause}."
+            ) from cause
+
     def to_dict(self) -> dict[str, Any]:
-        """Give plain values only, so that a checkpoint holding them can be read without executing anything."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        """Give plain values only, so that a checkpoint holding them can be read without executing anything.
+
+        Options are left out where there are none, so that earlier versions can read what does not need them.
+        """
+        values = _listed(asdict(self))
+        if not self.encoder_options:
+            del values["encoder_options"]
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelSpec:
@@ -121,9 +145,9 @@ class ModelSpec:
                 f"model spec: unknown keys {unknown}, known are {sorted(known)}, 'name' is required. "
                 "Was it written by a newer version of GraySAM?"
             )
-        filled: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-        }
+        filled = _tupled(values)
+        if isinstance(filled.get("encoder_options"), dict):
+            filled["encoder_options"] = _tupled(filled["encoder_options"])
         return cls(**filled)
 
     def to_json(self) -> str:
@@ -134,6 +158,18 @@ class ModelSpec:
     def from_json(cls, text: str) -> ModelSpec:
         """Read what `to_json` gave."""
         return cls.from_dict(json.loads(text))
+
+
+def _listed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn tuples into lists, also one level down, as JSON has them."""
+    return {
+        key: _listed(value) if isinstance(value, Mapping) else list(value) if isinstance(value, tuple) else value
+        for key, value in values.items()
+    }
+
+
+def _tupled(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
 GRAYSAM = ModelSpec(name="graysam", memory=True, ellipse_gate=True)
@@ -154,4 +190,50 @@ LITEMEDSAM = ModelSpec(
     embedding_width=256,
     norm_epsilon=1e-5,
 )
-SPECS = {spec.name: spec for spec in (GRAYSAM, L0, L0_LEAN, LITEMEDSAM)}
+SWIN_LITEMEDSAM = ModelSpec(
+    name="swin-litemedsam",
+    encoder="swin",
+    decoder="sam_skips",
+    channels="litemedsam",
+    embedding_width=1568,
+    norm_epsilon=1e-5,
+)
+VIT_TINY = ModelSpec(
+    name="vit-tiny",
+    encoder="vit",
+    decoder="sam",
+    channels="plain",
+    embedding_width=256,
+    norm_epsilon=1e-5,
+    encoder_options={"width": 192, "depth": 6, "heads": 3, "patch": 8, "window": 8, "global_blocks": (2, 5)},
+)
+VIT_B = ModelSpec(
+    name="vit-b",
+    encoder="vit",
+    decoder="sam",
+    canvas=1024,
+    channels="plain",
+    embedding_width=256,
+    norm_epsilon=1e-5,
+)
+MEDFICIENTSAM_L0 = ModelSpec(
+    name="medficientsam-l0",
+    encoder="efficientvit_l0",
+    decoder="sam",
+    canvas=512,
+    channels="plain",
+    neck_size=64,
+    embedding_width=256,
+)
+DAFT_L0 = ModelSpec(
+    name="daft-l0",
+    encoder="efficientvit_l0",
+    decoder="sam",
+    channels="litemedsam",
+    neck_size=64,
+    embedding_width=256,
+)
+SPECS = {
+    spec.name: spec
+    for spec in (GRAYSAM, L0, L0_LEAN, LITEMEDSAM, SWIN_LITEMEDSAM, VIT_TINY, VIT_B, MEDFICIENTSAM_L0, DAFT_L0)
+}

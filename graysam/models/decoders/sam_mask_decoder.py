@@ -8,6 +8,7 @@ of N it is the original computation.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import torch
@@ -136,8 +137,8 @@ class TokenHead(nn.Module):
         return result
 
 
-class MaskDecoder(nn.Module):
-    """From an image embedding and the tokens of N boxes to N masks.
+class TokenDecoder(nn.Module):
+    """From an image embedding and the tokens of N prompts to N masks; how the image grows is for a subclass to say.
 
     norm_epsilon: of the transformer's normalisations; published weights differ in it, see `ModelSpec`.
     """
@@ -147,28 +148,19 @@ class MaskDecoder(nn.Module):
         self.transformer = TwoWayTransformer(width, epsilon=norm_epsilon)
         self.iou_token = nn.Embedding(1, width)
         self.mask_tokens = nn.Embedding(MASK_TOKENS, width)
-        self.output_upscaling = nn.Sequential(
-            nn.ConvTranspose2d(width, width // 4, 2, stride=2),
-            LayerNorm2d(width // 4),
-            nn.GELU(),
-            nn.ConvTranspose2d(width // 4, width // 8, 2, stride=2),
-            nn.GELU(),
-        )
         self.output_hypernetworks_mlps = nn.ModuleList(TokenHead(width, outputs=width // 8) for _ in range(MASK_TOKENS))
         self.iou_prediction_head = TokenHead(width, outputs=MASK_TOKENS)
 
-    def forward(
-        self, embedding: Tensor, prompt_tokens: Tensor, *, position: Tensor, masks: int = 1
+    def answer(
+        self,
+        embedding: Tensor,
+        prompt_tokens: Tensor,
+        *,
+        position: Tensor,
+        upscale: Callable[[Tensor], Tensor],
+        masks: int,
     ) -> tuple[Tensor, Tensor]:
-        """Decode N prompts.
-
-        embedding: (1, width, h, w), one image for all prompts, or (N, width, h, w), one image each; the
-            embedding of the absent mask prompt already added.
-        prompt_tokens: (N, T, width).  position: (1, width, h, w), the code of
-            `PromptEncoder.position_of_pixels`.
-        masks: how many of SAM's MASK_TOKENS masks to compute, in their order; the first is the one for boxes.
-        Gives logits (N, masks, 4 h, 4 w) and the decoder's estimate of each mask's IoU (N, masks).
-        """
+        """Decode N prompts, as `MaskDecoder` does; `upscale` maps (N, width, h, w) to (N, width / 8, 4 h, 4 w)."""
         height, width = embedding.shape[-2:]
         own_tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight])  # (1 + MASK_TOKENS, width)
         tokens = torch.cat([own_tokens.expand(prompt_tokens.shape[0], -1, -1), prompt_tokens], dim=1)
@@ -176,13 +168,41 @@ class MaskDecoder(nn.Module):
             tokens, embedding.flatten(2).transpose(1, 2), image_at=position.flatten(2).transpose(1, 2)
         )
         image = image.transpose(1, 2).unflatten(2, (height, width))  # (N, width, h, w)
-        fine = self.output_upscaling(image)  # (N, width / 8, 4 h, 4 w)
+        fine = upscale(image)  # (N, width / 8, 4 h, 4 w)
         weights = torch.stack(
             [head(tokens[:, 1 + i]) for i, head in enumerate(self.output_hypernetworks_mlps[:masks])], dim=1
         )  # (N, masks, width / 8)
-        logits = (weights @ fine.flatten(2)).unflatten(2, fine.shape[-2:])
+        logits: Tensor = (weights @ fine.flatten(2)).unflatten(2, fine.shape[-2:])  # type: ignore[no-untyped-call]
         iou: Tensor = self.iou_prediction_head(tokens[:, 0])
         return logits, iou[:, :masks]
+
+
+class MaskDecoder(TokenDecoder):
+    """SAM's own: the image grows by itself, in two steps."""
+
+    def __init__(self, *, width: int, norm_epsilon: float) -> None:
+        super().__init__(width=width, norm_epsilon=norm_epsilon)
+        self.output_upscaling = nn.Sequential(
+            nn.ConvTranspose2d(width, width // 4, 2, stride=2),
+            LayerNorm2d(width // 4),
+            nn.GELU(),
+            nn.ConvTranspose2d(width // 4, width // 8, 2, stride=2),
+            nn.GELU(),
+        )
+
+    def forward(
+        self, embedding: Tensor, prompt_tokens: Tensor, *, position: Tensor, masks: int = 1
+    ) -> tuple[Tensor, Tensor]:
+        """Decode N prompts.
+
+        embedding: (1, width, h, w), one image for all prompts, or (N, width, h, w), one image each; the
+            embedding of the mask prompt, or of its absence, already added.
+        prompt_tokens: (N, T, width).  position: (1, width, h, w), the code of
+            `PromptEncoder.position_of_pixels`.
+        masks: how many of SAM's MASK_TOKENS masks to compute, in their order; the first is the one for boxes.
+        Gives logits (N, masks, 4 h, 4 w) and the decoder's estimate of each mask's IoU (N, masks).
+        """
+        return self.answer(embedding, prompt_tokens, position=position, upscale=self.output_upscaling, masks=masks)
 
 
 def _split_heads(projected: Tensor) -> Tensor:

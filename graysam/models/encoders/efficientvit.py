@@ -9,6 +9,7 @@ these load.
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import nullcontext
 from typing import Final
 
 import torch
@@ -121,8 +122,9 @@ def _linear_attention(qkv: Tensor) -> Tensor:
     """Attend within each head: (B, heads * 3 * 32, H, W) to (B, heads * 32, H, W), at least float32."""
     batch, channels, height, width = qkv.shape
     heads = channels // (3 * HEAD_WIDTH)
-    # Sums over all pixels, then a quotient of them: half precision is too coarse (the public code agrees).
-    with torch.autocast(device_type=qkv.device.type, enabled=False):
+    # Sums over all pixels, then a quotient of them: half precision is too coarse (the public code agrees). A tensor
+    # without memory, by whose shape costs are counted, has no autocast that could be switched off.
+    with nullcontext() if qkv.is_meta else torch.autocast(device_type=qkv.device.type, enabled=False):
         if qkv.dtype in (torch.float16, torch.bfloat16):
             qkv = qkv.float()
         qkv = qkv.reshape(batch, heads, 3 * HEAD_WIDTH, height * width)

@@ -93,3 +93,21 @@ def images() -> dict[str, NDArray[np.generic]]:
         "blank": np.full((40, 30), 7, np.uint8),
         "colour": drawn("colour", 120, 310, 3),
     }
+
+
+def points() -> NDArray[np.float32]:
+    """Give (3, 4, 2) points x, y, four in each of the boxes."""
+    share = 0.5 + 0.5 * seeded_uniform("points", (len(BOXES), 4, 2))
+    return (BOXES[:, None, :2] + share * (BOXES[:, None, 2:] - BOXES[:, None, :2])).astype(np.float32)
+
+
+def scribbles(size: int = 256) -> NDArray[np.float32]:
+    """Give (3, 1, size, size): a thick diagonal across each of the boxes, 1 on it and 0 elsewhere."""
+    rows, columns = np.mgrid[:size, :size]
+    drawn = [
+        (np.abs((columns - x_min) * (y_max - y_min) - (rows - y_min) * (x_max - x_min)) <= 3 * (x_max - x_min))
+        & (columns >= x_min)
+        & (columns <= x_max)
+        for x_min, y_min, x_max, y_max in BOXES
+    ]
+    return np.stack(drawn)[:, None].astype(np.float32)

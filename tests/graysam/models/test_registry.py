@@ -34,9 +34,18 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> ModelSpec:
 
 def small_spec(encoder: str, decoder: str) -> ModelSpec:
     """A spec whose embedding has 8 x 8 cells."""
-    width = 16 if encoder in ("toy", "conv") else 256
+    width = 256 if encoder in ("efficientvit_l0", "tiny_vit") else 16
     canvas = 32 if encoder == "tiny_vit" else 64  # a cell of its embedding covers 4 pixels, one of the others 8
-    return replace(TINY, encoder=encoder, decoder=decoder, canvas=canvas, embedding_width=width, neck_size=8)
+    own = {"width": 16, "depth": 2, "heads": 2, "patch": 8, "window": 4, "global_blocks": (1,)}
+    return replace(
+        TINY,
+        encoder=encoder,
+        decoder=decoder,
+        canvas=canvas,
+        embedding_width=width,
+        neck_size=8,
+        encoder_options=own if encoder == "vit" else {},
+    )
 
 
 def test_a_registered_pair_is_trained_exported_and_predicts_images_and_volumes(toys: ModelSpec, tmp_path: Path):
@@ -68,7 +77,7 @@ def test_a_registered_pair_is_trained_exported_and_predicts_images_and_volumes(t
         np.testing.assert_array_equal(found, wanted)
 
 
-@pytest.mark.parametrize("encoder", ["toy", "conv", "efficientvit_l0", "tiny_vit"])
+@pytest.mark.parametrize("encoder", ["toy", "conv", "efficientvit_l0", "tiny_vit", "vit"])
 @pytest.mark.parametrize("decoder", ["toy", "box_frame", "sam"])
 def test_any_encoder_goes_with_any_decoder_that_takes_its_embedding(toys: ModelSpec, encoder: str, decoder: str):
     spec = small_spec(encoder, decoder)
@@ -86,7 +95,7 @@ def test_any_encoder_goes_with_any_decoder_that_takes_its_embedding(toys: ModelS
     assert 0 == targets.min() < targets.max() == 1
 
 
-@pytest.mark.parametrize("encoder", ["toy", "conv", "efficientvit_l0", "tiny_vit"])
+@pytest.mark.parametrize("encoder", ["toy", "conv", "efficientvit_l0", "tiny_vit", "vit"])
 @pytest.mark.parametrize("decoder", ["toy", "box_frame", "sam"])
 def test_every_weight_that_wants_a_gradient_gets_one_from_any_batch(toys: ModelSpec, encoder: str, decoder: str):
     network = build_network(small_spec(encoder, decoder)).train()
@@ -128,6 +137,8 @@ def test_parts_that_do_not_fit_are_refused_with_the_wanted_and_the_found_shape(t
         ({"embedding_width": 0}, "embedding_width 0 .* at least 1"),
         ({"canvas": 100}, "canvas 100 must be a multiple of 32"),
         ({"canvas": "256"}, "canvas is '256', wanted int"),
+        ({"encoder_options": {"depth": 2}}, "encoder_options of the encoder 'conv': depth is unknown, known are"),
+        ({"encoder_options": 3}, "encoder_options of the encoder 'conv': "),
         ({"encoder": {}}, "encoder is {}, wanted str"),
         (
             {"decoder": "sam", "memory": True, "ellipse_gate": True},
