@@ -23,12 +23,12 @@ from graysam.cases import Case, VolumeCase
 from graysam.corrections import VolumeClick, clean_corrections
 from graysam.engines.protocol import Engine
 from graysam.engines.select import TORCH_FILE, choose_engine, read_cpu_facts
-from graysam.errors import CaseError, EngineError
+from graysam.errors import CaseError, CheckpointError, EngineError
 from graysam.image.preprocessing import slice_at
 from graysam.inference.images import Confidences, Labels, PromptedSlice, segment_slice
 from graysam.inference.overlap import Overlap
 from graysam.inference.volumes import segment_volume
-from graysam.prompts import Click
+from graysam.prompts import USUAL_FIT, BoxFit, Click
 
 logger = logging.getLogger(__name__)
 
@@ -41,12 +41,15 @@ class Segmenter:
 
     Attributes:
         engine: the back end in use; its `name`, `precision` and `threads` say what was chosen.
+        box_fit: how the boxes fit their objects that it is given: "loose", as people draw them, "tight" or "unknown".
+            Only a model with hints is told.
         confidences: of the last call: the IoU with the true mask that the model itself predicts, by object (counted
             from 0) and slice (0 for an image).
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, box_fit: BoxFit = USUAL_FIT) -> None:
         self.engine = engine
+        self.box_fit: BoxFit = box_fit
         self.confidences: Confidences = {}
 
     @classmethod
@@ -56,6 +59,7 @@ class Segmenter:
         engine: str = "auto",
         precision: str = "auto",
         threads: int | None = None,
+        box_fit: BoxFit = USUAL_FIT,
     ) -> Segmenter:
         """Load a model.
 
@@ -65,10 +69,12 @@ class Segmenter:
             engine: "openvino", "torch", or "auto" for OpenVINO where it is installed and its files are there.
             precision: "fp32", "bf16", "int8", or "auto" for the fastest that this CPU has instructions for.
             threads: CPU threads; by default the cores that this process may use, within its cgroup's quota.
+            box_fit: how the boxes will fit their objects: "loose" as people and the challenge draw them, "tight", or
+                "unknown".
 
         Raises:
             EngineError: nothing can run the engine or precision wanted; the message says what is missing, and where.
-            CheckpointError: the weights are damaged.
+            CheckpointError: the weights are damaged, or not shown how boxes fit, and `box_fit` is unusual.
         """
         path = default_weights() if weights is None else Path(weights)
         facts = read_cpu_facts()
@@ -79,11 +85,11 @@ class Segmenter:
         if choice.engine == "openvino":
             from graysam.engines.openvino_engine import OpenVinoEngine
 
-            return cls(OpenVinoEngine.load(path, precision=choice.precision, threads=count))
+            return cls(_told(OpenVinoEngine.load(path, precision=choice.precision, threads=count), box_fit), box_fit)
         from graysam.engines.torch_engine import TorchEngine
 
         checkpoint = path if path.is_file() else path / TORCH_FILE
-        return cls(TorchEngine.load(checkpoint, precision=choice.precision, threads=count))
+        return cls(_told(TorchEngine.load(checkpoint, precision=choice.precision, threads=count), box_fit), box_fit)
 
     def segment_image(
         self,
@@ -118,7 +124,9 @@ class Segmenter:
         corrections, further = clean_corrections(clicks, previous, boxes=len(cleaned), label_shape=image.shape[:2])
         _tell((*notes, *further))
         told = self.confidences = {}
-        return segment_slice(self.engine, image, cleaned, overlap=overlap, told=told, corrections=corrections)
+        return segment_slice(
+            self.engine, image, cleaned, overlap=overlap, told=told, corrections=corrections, fit=self.box_fit
+        )
 
     def segment_volume(
         self,
@@ -155,7 +163,9 @@ class Segmenter:
         corrections, further = clean_corrections(clicks, previous, boxes=cleaned, label_shape=volume.shape)
         _tell((*notes, *further))
         told = self.confidences = {}
-        return segment_volume(self.engine, volume, cleaned, overlap=overlap, told=told, corrections=corrections)
+        return segment_volume(
+            self.engine, volume, cleaned, overlap=overlap, told=told, corrections=corrections, fit=self.box_fit
+        )
 
     @property
     def takes_clicks(self) -> bool:
@@ -198,7 +208,7 @@ class Segmenter:
             CaseError: the case has clicks, and the model takes none.
         """
         told = self.confidences = {}
-        further: Any = {"overlap": overlap, "told": told, "corrections": case.corrections}
+        further: Any = {"overlap": overlap, "told": told, "corrections": case.corrections, "fit": self.box_fit}
         if isinstance(case, VolumeCase):
             return segment_volume(self.engine, case.image, case.boxes, **further)
         return segment_slice(self.engine, case.image, case.boxes, **further)
@@ -215,6 +225,16 @@ def default_weights() -> Path:
     package = Path(__file__).resolve().parent
     installed = package / "weights"
     return installed if installed.is_dir() else package.parent / "weights" / "graysam"
+
+
+def _told(engine: Engine, box_fit: BoxFit) -> Engine:
+    """Refuse to say how boxes fit to a model that is not shown it: that must not be ignored in silence."""
+    if box_fit != USUAL_FIT and not engine.spec.hints:
+        raise CheckpointError(
+            f"box fit {box_fit!r}: the model {engine.spec.name!r} is not shown how boxes fit (its spec.json says no "
+            f"'hints'), so that it would change nothing. Leave it out, or choose weights trained with hints."
+        )
+    return engine
 
 
 def _check_image(image: NDArray[Any], wanted: str, fits: bool) -> None:

@@ -187,7 +187,18 @@ def test_help_explains_cases_results_parts_and_status(door):
         *("skin.boxes.csv", "skin.png"),
         *("imgs", "boxes", "segs", "maxima belong to the box", "exit status", "SLURM_ARRAY_TASK_ID"),
         *("JOB_COMPLETION_INDEX", "GRAYSAM_NUM_PARTS", "--resume", "--overwrite", "--num-parts", "--part-id"),
-        *("--overlay", "--report", "--engine", "--precision", "--weights", "--threads", "--overlap", "-q", "-v"),
+        *(
+            "--overlay",
+            "--report",
+            "--engine",
+            "--precision",
+            "--weights",
+            "--threads",
+            "--overlap",
+            "--box-fit",
+            "-q",
+            "-v",
+        ),
     ):
         assert text in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 100

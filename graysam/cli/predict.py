@@ -127,6 +127,7 @@ def segmenter_loader(options: argparse.Namespace) -> Callable[[], CaseSegmenter]
             engine=options.engine,
             precision=options.precision,
             threads=options.threads,
+            box_fit=options.box_fit,
         )
 
     return load
@@ -162,6 +163,7 @@ def report(account: RunAccount, options: argparse.Namespace, seconds: float) -> 
         "output": str(options.output),
         "weights": None if options.weights is None else str(options.weights),
         "overlap": options.overlap,
+        "box_fit": options.box_fit,
         "seconds": round(seconds, 4),
     }
     try:
@@ -287,6 +289,13 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="where objects meet: auto (default), an object inside another one wins, else the surer one; last, the "
         "later box, as in the challenge's baseline; confident, the surer one",
+    )
+    model.add_argument(
+        "--box-fit",
+        choices=("loose", "tight", "unknown"),
+        default="loose",
+        help="how boxes fit their objects: loose (default), drawn a little outside, as people do; tight, touching the "
+        "object on all four sides; unknown, they may also cut in",
     )
 
 

@@ -24,7 +24,7 @@ from graysam.inference.lanes import Lanes
 from graysam.inference.overlap import PAINTERS, Overlap
 from graysam.models.frames import PromptFrame, Window, frame_prompts
 from graysam.models.spec import ModelSpec
-from graysam.prompts import Prompt, box_rows
+from graysam.prompts import USUAL_FIT, BoxFit, Prompt, box_rows
 
 Labels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -69,6 +69,7 @@ def segment_slice(
     overlap: Overlap = "auto",
     told: Confidences | None = None,
     corrections: Corrections | None = None,
+    fit: BoxFit = USUAL_FIT,
 ) -> Labels:
     """Segment the boxes of one image.
 
@@ -79,6 +80,7 @@ def segment_slice(
         overlap: who owns a pixel that several objects claim; see `graysam.inference.overlap`.
         told: filled with the model's confidence of each object, under slice 0.
         corrections: clicks for a model that takes them, and the earlier answer that they correct.
+        fit: how the boxes fit their objects; only a model with hints is told.
 
     Returns:
         Labels (H, W): i + 1 for box i, 0 elsewhere; uint8 while that fits, else uint16.
@@ -93,7 +95,7 @@ def segment_slice(
         require_hints(engine.spec)
     painter = PAINTERS[overlap](labels)
     others = box_rows(boxes)
-    prompts = [Prompt(box, others=others) for box in boxes]
+    prompts = [Prompt(box, others=others, fit=fit) for box in boxes]
     if corrections is not None:
         prompts = [corrected(prompt, corrections, index) for index, prompt in enumerate(prompts)]
     with Lanes(engine.begin(many=len(boxes) >= MANY_BOXES)) as lanes:

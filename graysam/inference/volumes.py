@@ -46,7 +46,7 @@ from graysam.inference.lanes import Lanes
 from graysam.inference.overlap import PAINTERS, Overlap, Painter
 from graysam.models.frames import Window
 from graysam.models.spec import ModelSpec
-from graysam.prompts import Neighbour, Prompt, box_rows
+from graysam.prompts import USUAL_FIT, BoxFit, Neighbour, Prompt, box_rows
 
 # 384 MB: 1,500 slices of the default model (0.25 MB each), about 90 of SAM's (4.2 MB each).
 KEPT_BYTES: Final = 384 * 1024**2
@@ -126,6 +126,7 @@ def segment_volume(
     kept_bytes: int = KEPT_BYTES,
     told: Confidences | None = None,
     corrections: Corrections | None = None,
+    fit: BoxFit = USUAL_FIT,
 ) -> Labels:
     """Segment the objects of a volume.
 
@@ -141,6 +142,7 @@ def segment_volume(
         told: filled with the model's confidence of each object on each slice where it found something.
         corrections: clicks for a model that takes them, and the earlier answer that they correct. From each slice with
             clicks the object is followed anew, up to half way to the next such slice, or to the middle one.
+        fit: how the given boxes fit their objects; only a model with hints is told.
 
     Returns:
         Labels (D, H, W): i + 1 for box i, 0 elsewhere, and outside each object's slices; uint8 while that fits, else
@@ -151,7 +153,8 @@ def segment_volume(
     """
     labels: Labels = np.zeros(volume.shape[:3], label_dtype(len(boxes)))
     painters: dict[int, Painter] = {}  # of the slice at hand, and of those that the second sweep comes back to
-    for step, answer in answer_volume(engine, volume, boxes, kept_bytes=kept_bytes, corrections=corrections):
+    answers = answer_volume(engine, volume, boxes, kept_bytes=kept_bytes, corrections=corrections, fit=fit)
+    for step, answer in answers:
         if step.z not in painters:
             painters[step.z] = PAINTERS[overlap](labels[step.z], dtype=np.float16)
         mask = painters[step.z].paint(answer.window, answer.logits, label=answer.index + 1)
@@ -169,6 +172,7 @@ def answer_volume(
     *,
     kept_bytes: int = KEPT_BYTES,
     corrections: Corrections | None = None,
+    fit: BoxFit = USUAL_FIT,
 ) -> Iterator[tuple[Step, BoxAnswer]]:
     """Follow the objects of a volume, and give the answer for each object on each of its slices as it is found.
 
@@ -180,7 +184,7 @@ def answer_volume(
     """
     if corrections is not None:
         require_hints(engine.spec)
-    propagation = _Propagation(boxes, (volume.shape[1], volume.shape[2]), engine.spec, corrections)
+    propagation = _Propagation(boxes, (volume.shape[1], volume.shape[2]), engine.spec, corrections, fit)
     with Lanes(engine.begin(many=True)) as lanes:
         slices = _Slices(engine, volume, kept_bytes, lanes)
         for step, prepared, embedding in slices.encoded(plan_sweeps(propagation.stretches)):
@@ -212,11 +216,13 @@ class _Propagation:
         size_hw: tuple[int, int],
         spec: ModelSpec,
         corrections: Corrections | None,
+        fit: BoxFit,
     ) -> None:
         self._given = boxes
         self._size_hw = size_hw
         self._hints = spec.hints
         self._corrections = corrections
+        self._fit = fit
         self.stretches = [
             stretches(box, corrections.clicked_slices(index) if corrections else ()) for index, box in enumerate(boxes)
         ]
@@ -226,7 +232,9 @@ class _Propagation:
         """Give what a step asks for an object with."""
         part = self._stretch(index, step.z)
         known = self._known(index, part, step, image_at)
-        prompt = propagated_prompt(self._given, index, step.z, known, size_hw=self._size_hw, hints=self._hints)
+        prompt = propagated_prompt(
+            self._given, index, step.z, known, size_hw=self._size_hw, hints=self._hints, fit=self._fit
+        )
         if self._corrections is None or step.z != part.start:
             return prompt
         box = self._start_box(index, step.z, self._corrections)
@@ -282,6 +290,7 @@ def propagated_prompt(
     *,
     size_hw: tuple[int, int],
     hints: bool,
+    fit: BoxFit = USUAL_FIT,
 ) -> Prompt:
     """Give what an object is asked for with on one slice of its propagation.
 
@@ -292,19 +301,21 @@ def propagated_prompt(
         known: the neighbouring slice and the object found on it; None on the middle slice and for a lost object, which
             are asked for with the given box.
         size_hw: height and width of the slice.
-        hints: whether the model is shown the other boxes of the slice, and its place.
+        hints: whether the model is shown the other boxes of the slice, its place, and how a given box fits.
+        fit: how the given boxes fit, on the slices where they were given.
     """
     given = boxes[index]
     found = None if known is None else box_around(known.mask)
     box = given.box if found is None else expected_box(found, given.cross_section(z)).within(size_hw)
     if not hints:  # the boxes of all others, for each object on each slice, would be made for nobody
         return Prompt(box, known)
+    said: BoxFit = fit if z == given.key_slice else "unknown"
     others = [
         each.cross_section(z).within(size_hw)
         for number, each in enumerate(boxes)
         if number != index and each.z_min <= z <= each.z_max
     ]
-    return Prompt(box, known, others=box_rows(others), place=given.place(z))
+    return Prompt(box, known, others=box_rows(others), place=given.place(z), fit=said)
 
 
 def expected_box(found: Box, cross_section: Box) -> Box:

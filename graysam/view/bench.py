@@ -22,7 +22,7 @@ from graysam.image.drawing import label_colours
 from graysam.image.preprocessing import slice_at
 from graysam.inference.images import PromptedSlice
 from graysam.inference.volumes import propagated_prompt
-from graysam.prompts import Click, Neighbour, Prompt, box_rows
+from graysam.prompts import USUAL_FIT, Click, Neighbour, Prompt, box_rows
 from graysam.view.document import WHOLE, Address, Document, Operation, Value
 from graysam.view.journal import Journal
 from graysam.view.labels import LabelMap
@@ -464,7 +464,7 @@ class Bench:
         previous: NDArray[np.bool_] | None = None,
     ) -> SliceMask:
         """Ask the model for an object on a slice, as the Python API would be asked."""
-        prompt = Prompt(box, clicks=tuple(Click(*each) for each in clicks), previous=previous)
+        prompt = Prompt(box, clicks=tuple(Click(*each) for each in clicks), previous=previous, fit=USUAL_FIT)
         if self._segmenter.takes_clicks:
             prompt = self._hinted(prompt, number, z)
         return SliceMask.of_answer(self._slice(z).answer([prompt])[0], self.size_hw, "box")

@@ -7,7 +7,7 @@ import pytest
 from graysam import Segmenter
 from graysam.api import default_weights
 from graysam.boxes import Box, VolumeBox
-from graysam.errors import CaseError, EngineError
+from graysam.errors import CaseError, CheckpointError, EngineError
 from graysam.prompts import Click, Prompt
 
 
@@ -99,6 +99,12 @@ def test_volumes_of_other_shapes_are_refused(segmenter):
 
 def test_a_checkpoint_file_loads_without_an_export(tiny_checkpoint):
     assert Segmenter.load(tiny_checkpoint, threads=1).engine.name == "torch"
+
+
+def test_how_boxes_fit_is_not_told_in_vain(exported):
+    assert Segmenter.load(exported, box_fit="loose").box_fit == "loose"  # the usual thing need not be said
+    with pytest.raises(CheckpointError, match="box fit 'tight': the model 'tiny' is not shown how boxes fit"):
+        Segmenter.load(exported, box_fit="tight")
 
 
 def test_loading_what_is_not_there_is_an_engine_error(tmp_path):

@@ -25,6 +25,7 @@ from graysam.inference.volumes import (
     segment_volume,
     stretches,
 )
+from graysam.prompts import BoxFit
 
 
 @pytest.mark.parametrize(
@@ -460,13 +461,13 @@ def test_the_box_of_a_clicked_slice_is_that_of_the_earlier_answer_grown_to_hold_
 
 
 def test_other_objects_and_the_place_are_shown_on_their_slices_and_nothing_where_there_is_nothing():
-    # Alone, an object on its middle slice has maps of zeros. With another one that spans slices 3 and 4, its dome shows
-    # there; the place is 0 in the middle and -1 is reached beyond the ends.
+    # Alone, an object on its middle slice has maps of zeros but for the fit of its box. With another one that spans
+    # slices 3 and 4, its dome shows there; the place is 0 in the middle and -1 is reached beyond the ends.
     volume, own = drifting_square(0, depth=5), VolumeBox(Box(26, 20, 37, 31), 0, 4)
     alone, engine = HintedEngine(), HintedEngine()
     segment_volume(alone, volume, [own])
     shown = dict(zip([2, 3, 4, 1, 0], [hints for hints, _ in alone.shown], strict=True))
-    assert not shown[2].any()
+    assert not shown[2][:6].any()
     assert not any(shown[z][:5].any() for z in shown)
     # one slice off the middle of five: sqrt(1 - (1 / 2.5)**2) - 1
     assert shown[3][5] == pytest.approx((1 - 0.4**2) ** 0.5 - 1)
@@ -474,6 +475,15 @@ def test_other_objects_and_the_place_are_shown_on_their_slices_and_nothing_where
     domes = [(hints[0].any(), hints[1].any()) for hints, _ in engine.shown]
     # up: slice 2; 3 with both; 4 with both; down: 1, 0. The inner object sees the outer one on the map of larger boxes.
     assert domes == [(False, False), (True, False), (False, True), (True, False), (False, True), *[(False, False)] * 2]
+
+
+@pytest.mark.parametrize(("fit", "level"), [("loose", -1), ("tight", 1), ("unknown", 0)])
+def test_how_a_box_fits_is_shown_where_it_was_given_and_of_no_box_that_propagation_made(fit: BoxFit, level: int):
+    engine = HintedEngine()
+    segment_volume(engine, drifting_square(0, depth=5), [VolumeBox(Box(26, 20, 37, 31), 0, 4)], fit=fit)
+    shown = [hints[6] for hints, _ in engine.shown]  # slices 2, 3, 4, 1 and 0
+    assert (shown[0] == level).all()
+    assert not np.any(shown[1:])
 
 
 def test_a_model_without_hints_refuses_clicks_in_a_volume():
