@@ -20,13 +20,13 @@ from graysam.cases import Case, VolumeCase
 from graysam.errors import CaseError
 from graysam.image.drawing import label_colours
 from graysam.image.preprocessing import slice_at
-from graysam.inference.images import PromptedSlice
+from graysam.inference.images import BoxAnswer, PromptedSlice
 from graysam.inference.volumes import propagated_prompt
 from graysam.prompts import USUAL_FIT, Click, Neighbour, Prompt, box_rows
 from graysam.view.document import WHOLE, Address, Document, Operation, Value
 from graysam.view.journal import Journal
 from graysam.view.labels import LabelMap
-from graysam.view.masks import SliceMask, empty_mask, stroke
+from graysam.view.masks import SliceMask, answer_runs, empty_mask, stroke, told_confidence
 from graysam.view.protocol import MOST_OBJECTS
 
 Event = dict[str, Any]
@@ -74,7 +74,6 @@ class Bench:
         self.labels = LabelMap(document, self.stack.shape[:3], is_volume=isinstance(case, VolumeCase))
         self._segmenter = segmenter
         self._prepared: OrderedDict[int, PromptedSlice] = OrderedDict()
-        self._cuts: OrderedDict[int, NDArray[Any]] = OrderedDict()
 
     def begin(self) -> None:
         """Make objects of the boxes that came with the case, and answer them; for a session that is new."""
@@ -83,7 +82,7 @@ class Bench:
         for index, box in enumerate(boxes[:MOST_OBJECTS]):
             name = self.case.box_names[index] if index < len(self.case.box_names) else ""
             number, values = self._new_object(name, "")
-            flat, z = (box, 0) if isinstance(box, Box) else (box.box, (box.z_min + box.z_max) // 2)
+            flat, z = (box, 0) if isinstance(box, Box) else (box.box, box.key_slice)
             values += [((number, "box", z), flat.numbers), ((number, "key", WHOLE), z)]
             if isinstance(box, VolumeBox):
                 values.append(((number, "range", WHOLE), (box.z_min, box.z_max)))
@@ -91,7 +90,8 @@ class Bench:
         if len(boxes) <= ANSWERED_AT_OPENING:
             for number in self.document.objects:
                 z = self.document.get(number, "key")
-                mask = self._answer(number, z, Box(*self.document.get(number, "box", z)))
+                answer = self._answer(number, z, Box(*self.document.get(number, "box", z)))
+                mask = SliceMask.of_answer(answer, self.size_hw, "box")
                 self.document.do(what, [((number, "mask", z), mask)])
         if boxes:
             # What the file brings is where a person begins, and nothing to be undone.
@@ -152,13 +152,13 @@ class Bench:
         """Answer a box; a preview changes nothing."""
         self._check(number, z)
         box = self._cleaned(numbers)
-        mask = self._answer(number, z, box)
-        if not is_final:
-            return [_mask_event(number, z, mask, is_final=False)]
-        values: Set = [((number, "box", z), box.numbers), ((number, "clicks", z), None), ((number, "mask", z), mask)]
-        if self.document.get(number, "key") is None:
-            values.append(((number, "key", WHOLE), z))
-        return self._masked("box", number, z, values)
+        answer = self._answer(number, z, box)
+        if not is_final:  # only shown, so that its logits are not packed
+            runs = answer_runs(answer, self.size_hw)
+            event = {**_mask_event(number, z, None, is_final=False), "runs": runs.tolist()}
+            return [{**event, "confidence": told_confidence(answer)}]
+        mask = SliceMask.of_answer(answer, self.size_hw, "box")
+        return self._masked("box", number, z, self._boxed(number, z, box, mask))
 
     def wider(self, number: int, z: int) -> list[Event]:
         """Answer the slice's box again, wider on each side."""
@@ -166,11 +166,8 @@ class Bench:
         old = self._known_box(number, z)
         room_x, room_y = (max(WIDER_PX, WIDER_SHARE * side) for side in (old.width, old.height))
         box = Box(old.x_min - room_x, old.y_min - room_y, old.x_max + room_x, old.y_max + room_y).within(self.size_hw)
-        mask = self._answer(number, z, box)
-        values: Set = [((number, "box", z), box.numbers), ((number, "clicks", z), None), ((number, "mask", z), mask)]
-        if self.document.get(number, "key") is None:
-            values.append(((number, "key", WHOLE), z))
-        return self._masked("wider box", number, z, values)
+        mask = SliceMask.of_answer(self._answer(number, z, box), self.size_hw, "box")
+        return self._masked("wider box", number, z, self._boxed(number, z, box, mask))
 
     def click(self, number: int, z: int, x: float, y: float, is_inside: bool) -> list[Event]:
         """Correct a slice's mask by a click."""
@@ -180,8 +177,9 @@ class Bench:
         box = self._known_box(number, z)
         clicks = (*(self.document.get(number, "clicks", z) or ()), (x, y, is_inside))
         known: SliceMask | None = self.document.get(number, "mask", z)
-        mask = self._answer(number, z, box, clicks, None if known is None else known.to_mask())
-        values: Set = [((number, "clicks", z), clicks), ((number, "mask", z), replace(mask, origin="click"))]
+        answer = self._answer(number, z, box, clicks, None if known is None else known.to_mask())
+        mask = SliceMask.of_answer(answer, self.size_hw, "click")
+        values: Set = [((number, "clicks", z), clicks), ((number, "mask", z), mask)]
         return self._masked("click", number, z, values)
 
     def brush(
@@ -283,45 +281,36 @@ class Bench:
         known = None
         if found is not None and not found.is_empty:
             known = Neighbour(self._cut(neighbour), found.to_mask())
-        boxes, index = self._given(number, z)
+        boxes, index = self._given(number)
         hints = self._segmenter.takes_clicks
         prompt = propagated_prompt(boxes, index, z, known, size_hw=self.size_hw, hints=hints)
         answer = self._slice(z).answer([prompt])[0]
         return SliceMask.of_answer(answer, self.size_hw, "follow")
 
-    def _given(self, number: int, z: int) -> tuple[list[VolumeBox], int]:
+    def _given(self, number: int) -> tuple[list[VolumeBox], int]:
         """Give the boxes of all objects that have one, as the Python API would be given them, and which is `number`."""
         boxes: list[VolumeBox] = []
         index = 0
         for each in self.document.objects:
-            box = self.volume_box(each, z)
+            box = self.volume_box(each)
             if each == number:
                 index = len(boxes)
-                box = box or self._box_of_masks(each, z)
+                box = box or self._box_of_masks(each)
             if box is not None:
                 boxes.append(box)
         return boxes, index
 
-    def volume_box(self, number: int, z: int | None = None) -> VolumeBox | None:
-        """Give an object's box and slices as prediction takes them; None without a box.
-
-        z: the slice that it is needed for. A box that does not lie on the middle slice of the range stands for an
-            ellipsoid whose halves differ: the range is mirrored at the box's slice, on the side of `z`.
-        """
+    def volume_box(self, number: int) -> VolumeBox | None:
+        """Give an object's first box and its slices as prediction takes them; None without a box."""
         key = self.document.get(number, "key")
         numbers = None if key is None else self.document.get(number, "box", key)
         if numbers is None:
             return None
         first, last = self.document.get(number, "range") or (key, key)
-        if z is None or key == (first + last) // 2 or not first <= key <= last:
-            return VolumeBox(Box(*numbers), first, last)
-        return (
-            VolumeBox(Box(*numbers), 2 * key - last, last)
-            if z >= key
-            else VolumeBox(Box(*numbers), first, 2 * key - first)
-        )
+        given = VolumeBox(Box(*numbers), first, last)
+        return given if key == given.key_slice or not first <= key <= last else replace(given, z_box=key)
 
-    def _box_of_masks(self, number: int, z: int) -> VolumeBox:
+    def _box_of_masks(self, number: int) -> VolumeBox:
         """Give a box for an object that was only brushed: that of its largest slice."""
         masks: dict[int, SliceMask] = self.document.on_slices(number, "mask")
         largest = max(masks, key=lambda each: int(masks[each].runs[1::2].sum()))
@@ -335,19 +324,17 @@ class Bench:
     def undo(self) -> list[Event]:
         """Take the last operation back."""
         self.following = None
-        operation = self.document.undo()
-        if operation is not None:
-            self.journal.write_undo(operation)
-            self._changed(operation)
+        if self.document.done:
+            self.journal.write_undo(self.document.done[-1])
+            self._changed(self.document.undo())
         return [self.state_event()]
 
     def redo(self) -> list[Event]:
         """Do again what was undone last."""
         self.following = None
-        operation = self.document.redo()
-        if operation is not None:
-            self.journal.write_redo(operation)
-            self._changed(operation)
+        if self.document.undone:
+            self.journal.write_redo(self.document.undone[-1])
+            self._changed(self.document.redo())
         return [self.state_event()]
 
     # --- events ---
@@ -412,14 +399,26 @@ class Bench:
         ]
 
     def _do(self, what: str, values: Iterable[tuple[Address, Value]], *, join: int | None = None) -> Operation | None:
-        part = self.document.do(what, values, join=join)
+        """Write an operation down, then carry it out, so that what could not be kept has not happened."""
+        part = self.document.plan(what, values, join=join)
         if part is not None:
-            self._changed(part)
             self.journal.write(part)
+            self.document.enter(part)
+            self._changed(part)
+            self.journal.keep_small()
         return part
 
-    def _changed(self, operation: Operation) -> None:
-        self.labels.touch(change.address for change in operation.changes)
+    def _changed(self, operation: Operation | None) -> None:
+        if operation is not None:
+            self.labels.touch(operation.changes)
+
+    def _boxed(self, number: int, z: int, box: Box, mask: SliceMask) -> Set:
+        """Give what a box changes; it is the object's first one where there is none, or no longer one."""
+        values: Set = [((number, "box", z), box.numbers), ((number, "clicks", z), None), ((number, "mask", z), mask)]
+        key = self.document.get(number, "key")
+        if key is None or self.document.get(number, "box", key) is None:
+            values.append(((number, "key", WHOLE), z))
+        return values
 
     def _masked(self, what: str, number: int, z: int, values: Set) -> list[Event]:
         self._do(what, values)
@@ -462,12 +461,12 @@ class Bench:
         box: Box,
         clicks: Sequence[tuple[float, float, bool]] = (),
         previous: NDArray[np.bool_] | None = None,
-    ) -> SliceMask:
+    ) -> BoxAnswer:
         """Ask the model for an object on a slice, as the Python API would be asked."""
         prompt = Prompt(box, clicks=tuple(Click(*each) for each in clicks), previous=previous, fit=USUAL_FIT)
         if self._segmenter.takes_clicks:
             prompt = self._hinted(prompt, number, z)
-        return SliceMask.of_answer(self._slice(z).answer([prompt])[0], self.size_hw, "box")
+        return self._slice(z).answer([prompt])[0]
 
     def _hinted(self, prompt: Prompt, number: int, z: int) -> Prompt:
         """Tell a model that is shown them the other boxes of the slice, and where in its object the slice lies."""
@@ -476,7 +475,7 @@ class Bench:
             return replace(prompt, others=box_rows(boxes))
         others, place = [], 0.0
         for each in self.document.objects:
-            given = self.volume_box(each, z)
+            given = self.volume_box(each)
             if given is not None and each == number and given.z_min <= z <= given.z_max:
                 place = given.place(z)
             elif given is not None and each != number and given.z_min <= z <= given.z_max:

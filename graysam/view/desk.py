@@ -24,8 +24,12 @@ from graysam.view.saving import save
 logger = logging.getLogger(__name__)
 
 
+class NotOpenError(CaseError):
+    """No case is open."""
+
+
 class NotReadyError(CaseError):
-    """Nothing is open, or the model is still being loaded."""
+    """The model is still being loaded, or could not be."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,7 @@ class Desk:
         """Open a case, with what was done to it before; the one that is open is closed.
 
         Raises:
+            NotReadyError: there is no model yet.
             CaseError: it cannot be read, or its session file cannot be used.
         """
         entry = self.catalogue.get(case_id)
@@ -146,10 +151,10 @@ class Desk:
         """Give the case that is open.
 
         Raises:
-            NotReadyError: none is.
+            NotOpenError: none is.
         """
         if self.opened is None:
-            raise NotReadyError("no case is open.")
+            raise NotOpenError("no case is open.")
         return self.opened
 
     def _refuse_clash(self, entry: Entry) -> None:

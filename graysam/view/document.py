@@ -102,8 +102,8 @@ class Document:
 
     # --- changing ---
 
-    def do(self, what: str, values: Iterable[tuple[Address, Value]], *, join: int | None = None) -> Operation | None:
-        """Set values as one operation, and forget what was undone.
+    def plan(self, what: str, values: Iterable[tuple[Address, Value]], *, join: int | None = None) -> Operation | None:
+        """Give what would set values as one operation, for `enter`; nothing is changed yet.
 
         Args:
             what: in words.
@@ -112,7 +112,7 @@ class Document:
                 still the last.
 
         Returns:
-            The operation with these changes alone; None where nothing changes.
+            The operation with these changes alone; None where nothing would change.
         """
         changes = [
             Change(address, before, value)
@@ -123,12 +123,17 @@ class Document:
             return None
         joins = join is not None and self.done and self.done[-1].number == join
         number = join if joins and join is not None else self.next_number
-        part = Operation(number, what, changes)
-        self.enter(part)
+        return Operation(number, what, changes)
+
+    def do(self, what: str, values: Iterable[tuple[Address, Value]], *, join: int | None = None) -> Operation | None:
+        """Set values as one operation; see `plan` and `enter`."""
+        part = self.plan(what, values, join=join)
+        if part is not None:
+            self.enter(part)
         return part
 
     def enter(self, operation: Operation) -> None:
-        """Carry out an operation, joining the last one where it has its number."""
+        """Carry out an operation, joining the last one where it has its number, and forget what was undone."""
         for change in operation.changes:
             self._set(change.address, change.after)
         self._forget(self.undone)

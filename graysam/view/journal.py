@@ -69,19 +69,22 @@ class Journal:
     # --- writing ---
 
     def write(self, operation: Operation) -> None:
-        """Note an operation that was carried out."""
+        """Note an operation that is about to be carried out."""
         changes = [_encoded(change.address, change.after) for change in operation.changes]
         self._append({"op": operation.number, "what": operation.what, "changes": changes})
+
+    def keep_small(self) -> None:
+        """Write a file anew that has grown much; the document must be as the file says."""
         if self._size > self._compact_at:
             self.rewrite()
             self._compact_at = self._size + COMPACT_BYTES
 
     def write_undo(self, operation: Operation) -> None:
-        """Note that an operation was taken back."""
+        """Note that an operation is about to be taken back."""
         self._append({"undo": operation.number})
 
     def write_redo(self, operation: Operation) -> None:
-        """Note that an operation was done again."""
+        """Note that an operation is about to be done again."""
         self._append({"redo": operation.number})
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from graysam.cases import label_dtype
 from graysam.inference.overlap import PAINTERS
-from graysam.view.document import WHOLE, Address, Document
+from graysam.view.document import Change, Document
 from graysam.view.masks import SliceMask
 
 
@@ -32,12 +32,14 @@ class LabelMap:
         """Give the number of slices."""
         return self._shape[0]
 
-    def touch(self, addresses: Iterable[Address]) -> None:
+    def touch(self, changes: Iterable[Change]) -> None:
         """Take note of changes."""
-        for _, name, z in addresses:
-            if name == "mask" and z != WHOLE:
+        for change in changes:
+            _, name, z = change.address
+            comes_or_goes = name == "name" and None in (change.before, change.after)
+            if name == "mask":
                 self._stale.add(z)
-            elif name in ("name", "range", "key"):  # an object comes or goes, or is painted at another turn
+            elif comes_or_goes or name in ("range", "key"):  # numbers move, or an object is painted at another turn
                 self._stale = set(range(self._shape[0]))
 
     def on_slice(self, z: int) -> NDArray[Any]:
@@ -70,6 +72,7 @@ class LabelMap:
         self._stale.discard(z)
 
     def _start(self, number: int) -> int:
-        """Give the slice at which following an object starts."""
+        """Give the slice at which prediction starts to follow an object."""
         first, last = self._document.get(number, "range") or (0, 0)
-        return (first + last) // 2
+        key = self._document.get(number, "key")
+        return int(key) if key is not None and first <= key <= last else (first + last) // 2

@@ -46,10 +46,8 @@ class SliceMask:
     @classmethod
     def of_answer(cls, answer: BoxAnswer, size_hw: tuple[int, int], origin: Origin) -> SliceMask:
         """Pack what a model answered; pixels whose logit is above 0 are the object."""
-        confidence = float(answer.confidence) if math.isfinite(answer.confidence) else None
-        mask = answer.logits > 0
-        runs = _runs(mask, answer.window, size_hw[1])
-        return cls(size_hw, runs, _pack(answer.logits[mask]), confidence, origin)
+        packed = _pack(answer.logits[answer.logits > 0])
+        return cls(size_hw, answer_runs(answer, size_hw), packed, told_confidence(answer), origin)
 
     def edited(self, mask: NDArray[np.bool_]) -> SliceMask:
         """Give the mask as a person wants it, (H, W): old pixels stay as sure as they were."""
@@ -123,6 +121,16 @@ class SliceMask:
         if not fits or ends > size_hw[0] * size_hw[1] or int(lengths.sum()) != n_logits:
             raise ValueError("a mask does not fit its slice")
         return cls(size_hw, runs, packed, record.get("confidence"), cast("Origin", str(record.get("origin"))))
+
+
+def answer_runs(answer: BoxAnswer, size_hw: tuple[int, int]) -> NDArray[np.int64]:
+    """Give the runs of what a model answered; see `SliceMask.runs`."""
+    return _runs(answer.logits > 0, answer.window, size_hw[1])
+
+
+def told_confidence(answer: BoxAnswer) -> float | None:
+    """Give the IoU that the model predicts of its mask; None where it tells none."""
+    return float(answer.confidence) if math.isfinite(answer.confidence) else None
 
 
 def empty_mask(size_hw: tuple[int, int]) -> SliceMask:

@@ -62,6 +62,10 @@ def _found_object(bench: Bench, number: int, label: int, voxels: int) -> FoundOb
         around = box_around(masks[z].to_mask())
         assert around is not None
         box = VolumeBox(around, min(masks), max(masks))
+    middle = masks.get((box.z_min + box.z_max) // 2)
+    if box.z_box is not None and middle is not None:  # the table knows boxes of the middle slice alone
+        around = box_around(middle.to_mask())
+        box = box if around is None else VolumeBox(around, box.z_min, box.z_max)
     numbers = box.numbers if isinstance(bench.case, VolumeCase) else box.box.numbers
     confidences = {z: mask.confidence for z, mask in masks.items() if mask.confidence is not None}
     return FoundObject(label, bench.document.get(number, "name"), numbers, voxels, confidences)

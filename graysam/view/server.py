@@ -23,7 +23,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from graysam.errors import CaseError, GraySamError
 from graysam.view import protocol
 from graysam.view.bench import Event
-from graysam.view.desk import Desk, NotReadyError
+from graysam.view.desk import Desk, NotOpenError, NotReadyError
 from graysam.view.guard import Guard
 from graysam.view.slices import cut, raw
 from graysam.view.worker import Worker
@@ -212,6 +212,9 @@ class Server:
         except (ValueError, RecursionError) as error:  # MessageError is a ValueError
             connection.put({"type": "error", "seq": seq, "message": str(error)})
             return
+        if self.worker.waiting >= MOST_WAITING:
+            connection.put({"type": "error", "seq": seq, "message": "too much waits to be done; wait a little."})
+            return
         key = (id(connection), message.get("object"))
         is_preview = message["type"] == "box" and not message["is_final"]
         if is_preview:
@@ -295,6 +298,9 @@ class TooLargeError(CaseError):
     """An upload beyond the limit."""
 
 
+_STATUS: Final[dict[type[GraySamError], int]] = {TooLargeError: 413, NotOpenError: 409, NotReadyError: 503}
+
+
 def listening_socket(port: int) -> socket.socket:
     """Give a socket that listens on 127.0.0.1 alone.
 
@@ -344,8 +350,7 @@ def _plane_of(request: Request) -> tuple[str, int]:
 
 
 def _refused(request: Request, error: Exception) -> Response:
-    status = 413 if isinstance(error, TooLargeError) else 409 if isinstance(error, NotReadyError) else 400
-    return _error(status, str(error))
+    return _error(next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 400), str(error))
 
 
 def _error(status: int, message: str) -> Response:
