@@ -15,13 +15,13 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 from graysam.console import tracked
+from graysam.isolation import CRASHED
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 # Jobs handed out per process beyond the one at work: enough that none waits, few enough that a crash costs little.
 JOBS_AHEAD = 2
-CRASHED = "the process that read it crashed or was killed: the file is damaged, or too large for this machine's memory"
 
 
 def run_jobs(

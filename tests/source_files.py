@@ -64,3 +64,33 @@ def write_dicom(folder, number, pixels, **tags):
     folder.mkdir(parents=True, exist_ok=True)
     data.save_as(folder / f"{number:03d}.dcm", enforce_file_format=True)
     return data
+
+
+def packed_by_gdcm(path, syntax):
+    """Pack the pixels of a DICOM file by one of gdcm's transfer syntaxes, in place."""
+    gdcm = pytest.importorskip("gdcm")
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(path))
+    assert reader.Read()
+    change = gdcm.ImageChangeTransferSyntax()
+    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer = gdcm.ImageWriter()
+    writer.SetFileName(str(path))
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    assert writer.Write()
+
+
+def write_deadly_dicom(folder, seed=34):
+    """Write a DICOM picture in JPEG 2000 with a damaged header, over which gdcm ends its process."""
+    write_dicom(folder, 1, np.add.outer(np.arange(48), np.arange(40)) * 7 % 3000)
+    path = folder / "001.dcm"
+    packed_by_gdcm(path, "JPEG2000Lossless")
+    content = bytearray(path.read_bytes())
+    place = content.rindex(b"\xfe\xff\x00\xe0") + 16
+    random = np.random.default_rng(seed)
+    content[place : place + int(random.integers(1, 60))] = random.bytes(int(random.integers(1, 60)))
+    path.write_bytes(bytes(content))
+    return path

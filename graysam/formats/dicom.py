@@ -33,6 +33,7 @@ from graysam.formats.record import (
     suffix_of,
 )
 from graysam.image.windows import Units
+from graysam.isolation import CrashedError, isolated
 
 pydicom_pixels: Any = pydicom.pixels  # which does not say what it exports
 Header: TypeAlias = Any  # pydicom.Dataset
@@ -48,15 +49,19 @@ _NOT_SLICES = ("dicomdir", "thumbs.db", ".ds_store")
 # Frames of these follow each other in time.
 _MOVING = ("US", "XA", "RF", "ES", "IVUS", "GM", "XC")
 _NOT_IMAGES = {
-    "SEG": "a DICOM segmentation; export it as a label map (NIfTI or NRRD)",
+    "SEG": "a DICOM segmentation, no image",
     "RTSTRUCT": "contours (RT structure set), no voxels; export them as a label map (NIfTI or NRRD)",
     "SR": "a report, no image",
     "PR": "a presentation state, no image",
     "REG": "a registration, no image",
 }
 _PHYSICAL = ("CT", "PT")
-# Who decodes where there is a choice: gdcm, which alone knows JPEG lossless and JPEG-LS, ends the process over some
-# damaged files (data_prep then loses that one file).
+# Who decodes where there is a choice. All other compressed pixels are decoded in a process of their own: gdcm, which
+# alone knows JPEG lossless, ends its process over some damaged files.
+_UNCOMPRESSED = (
+    pydicom.uid.ImplicitVRLittleEndian, pydicom.uid.ExplicitVRLittleEndian, pydicom.uid.ExplicitVRBigEndian,
+    pydicom.uid.DeflatedExplicitVRLittleEndian,
+)  # fmt: skip
 _SAFE_DECODERS: dict[str, str] = {pydicom.uid.JPEGBaseline8Bit: "pillow", pydicom.uid.RLELossless: "pydicom"}
 
 
@@ -569,7 +574,6 @@ class _Pixels:
     def __init__(self, remarks: Remarks) -> None:
         self._remarks = remarks
         self._path: Path | None = None
-        self._dataset: Header = None
         self._stored: NDArray[Any] | None = None
 
     def of(self, frames: Sequence[_Frame], modality: str) -> list[NDArray[Any]]:
@@ -588,7 +592,7 @@ class _Pixels:
             self._note("MONOCHROME1: turned so that dense is bright")
             stored = _turned_bright(stored, header)
         if header.get("ModalityLUTSequence"):
-            return np.asarray(pydicom_pixels.apply_modality_lut(stored, self._dataset))
+            return np.asarray(pydicom_pixels.apply_modality_lut(stored, header))
         return scaled_voxels(stored, frame.slope, frame.intercept)
 
     def _note(self, note: str) -> None:
@@ -597,15 +601,35 @@ class _Pixels:
 
     def _frame(self, frame: _Frame) -> NDArray[Any]:
         if frame.path != self._path:
-            self._path, self._dataset = frame.path, None
-            self._dataset, self._stored = _decode(frame.path)
+            self._path, self._stored = frame.path, None
+            self._stored = _decoded(frame.path, frame.header)
         assert self._stored is not None
         count = int(frame.header.get("NumberOfFrames") or 1)
         return self._stored[frame.index] if count > 1 else self._stored
 
 
-def _decode(path: Path) -> tuple[Header, NDArray[Any]]:
-    """Give a file's dataset and its stored pixels: (H, W), (H, W, 3), or these with frames first."""
+def _decoded(path: Path, header: Header) -> NDArray[Any]:
+    """Give a file's stored pixels: (H, W), (H, W, 3), or these with frames first.
+
+    Raises:
+        PrepareError: they cannot be decoded, or the decoder crashed over them.
+    """
+    if _may_crash(header):
+        try:
+            return isolated(_decode, path)
+        except CrashedError as error:
+            raise PrepareError(f"{path.name}: {error}.") from error
+    return _decode(path)
+
+
+def _may_crash(header: Header) -> bool:
+    """Tell whether pixels are unpacked by a library that ends its process over damaged data."""
+    syntax = getattr(getattr(header, "file_meta", None), "TransferSyntaxUID", None)
+    return syntax is not None and syntax not in (*_SAFE_DECODERS, *_UNCOMPRESSED)
+
+
+def _decode(path: Path) -> NDArray[Any]:
+    """Do as `_decoded` does, in this process."""
     try:
         dataset = pydicom.dcmread(path, force=True)
         if "PixelData" not in dataset:
@@ -623,7 +647,7 @@ def _decode(path: Path) -> tuple[Header, NDArray[Any]]:
         raise PrepareError(
             f"{path.name}: pixels cannot be decoded ({_short(error)}); copy the file again, or save it uncompressed."
         ) from error
-    return dataset, stored
+    return np.asarray(stored)
 
 
 def _check_size(path: Path, dataset: Header) -> None:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from graysam.cases import Labels
 from graysam.errors import PrepareError
+from graysam.formats.voxel_files import read_meta_header, read_nrrd_header
 
-HEADER_BYTES = 1 << 20
 _COMPRESSION_LEVEL = 4  # label maps are mostly runs
 _FAILURE = "GraySAM_failure"
 
@@ -47,7 +47,7 @@ def encode_nrrd(
         colours_rgb: (n + 1, 3) colours of the labels.
         failure: why the map is only a stand-in.
     """
-    geometry = nrrd_fields(source)
+    geometry = read_nrrd_header(source).fields
     lines = ["NRRD0004", f"type: {'uint8' if labels.dtype == np.uint8 else 'uint16'}"]
     lines += [f"{key}: {geometry[key]}" for key in _NRRD_GEOMETRY if key in geometry]
     lines += ["encoding: gzip", *(["endian: little"] if labels.dtype.itemsize > 1 else [])]
@@ -90,7 +90,7 @@ def encode_meta(labels: Labels, source: Path, *, failure: str | None = None) -> 
 
     labels: (D, H, W), voxel upon voxel of `source`.
     """
-    geometry = meta_fields(source)
+    geometry = read_meta_header(source).fields
     packed = zlib.compress(labels.astype(labels.dtype.newbyteorder("<"), copy=False).tobytes(), _COMPRESSION_LEVEL)
     lines = [
         "ObjectType = Image",
@@ -108,52 +108,6 @@ def encode_meta(labels: Labels, source: Path, *, failure: str | None = None) -> 
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
-
-
-# --- headers ----------------------------------------------------------------------------------------------------------
-
-
-def nrrd_fields(path: Path) -> dict[str, str]:
-    """Give the fields and key/value pairs of a NRRD header; the names of fields in lower case.
-
-    Raises:
-        PrepareError: no NRRD.
-    """
-    fields: dict[str, str] = {}
-    for number, line in enumerate(_lines(path)):
-        if number == 0:
-            if not line.startswith("NRRD"):
-                raise PrepareError(f"{path.name}: no NRRD file, or damaged at its beginning; copy it again.")
-        elif not line:
-            break
-        elif not line.startswith("#"):
-            key, separator, value = line.partition(":")
-            if value.startswith("="):
-                fields[key] = value[1:]
-            elif separator:
-                fields[key.strip().lower()] = value.strip()
-    return fields
-
-
-def meta_fields(path: Path) -> dict[str, str]:
-    """Give the fields of a MetaImage header.
-
-    Raises:
-        PrepareError: no MetaImage.
-    """
-    fields: dict[str, str] = {}
-    for line in _lines(path):
-        key, _, value = line.partition("=")
-        fields[key.strip()] = value.strip()
-        if key.strip() == "ElementDataFile":
-            return fields
-    raise PrepareError(f"{path.name}: no MetaImage file, or damaged at its beginning; copy it again.")
-
-
-def _lines(path: Path) -> Sequence[str]:
-    with path.open("rb") as file:
-        begun = file.read(HEADER_BYTES)
-    return [line.rstrip("\r") for line in begun.decode("utf-8", "surrogateescape").split("\n")]
 
 
 def label_shape(fields: dict[str, str]) -> tuple[int, int, int]:

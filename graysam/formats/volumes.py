@@ -89,7 +89,6 @@ class VolumeFormat(ABC):
         with readable(path.name):
             from graysam.formats.readers import read_volume
 
-            self._check_voxel_file(path)
             volume = read_volume(path)
         case = make_case(volume, path, self.case_name(path), self.reading)
         self._names = (path, case.box_names)
@@ -131,23 +130,6 @@ class VolumeFormat(ABC):
         except Exception:  # whatever a file that is no result leads to
             return False
         return shape is not None and _without_lone_slice(shape) == label_shape
-
-    def _check_voxel_file(self, path: Path) -> None:
-        """Refuse a header whose voxels lie in a file out of the input folder, as links are refused.
-
-        Raises:
-            CaseError: naming that file.
-        """
-        elsewhere = self._voxel_file(path)
-        if elsewhere is None:
-            return
-        folder = path.parent.resolve()
-        if not (folder / elsewhere).resolve().is_relative_to(folder):
-            raise CaseError(f"{path.name}: its voxels should lie in {elsewhere}, out of the input folder.")
-
-    def _voxel_file(self, path: Path) -> str | None:
-        """Give the name of the file that holds the voxels, None where the image's own does."""
-        return None
 
     def _object_names(self, source: Path, labels: Labels) -> Notes:
         """Give a name for each label."""
@@ -203,20 +185,17 @@ class MetaFormat(VolumeFormat):
     suffixes = (".mha", ".mhd")
     result_suffix = ".mha"
 
-    def _voxel_file(self, path: Path) -> str | None:
-        from graysam.formats.itk_labels import meta_fields
-
-        return meta_fields(path)["ElementDataFile"]
-
     def _header_shape(self, path: Path) -> tuple[int, int, int]:
-        from graysam.formats.itk_labels import label_shape, meta_fields
+        from graysam.formats.itk_labels import label_shape
+        from graysam.formats.voxel_files import read_meta_header
 
-        return label_shape(meta_fields(path))
+        return label_shape(read_meta_header(path).fields)
 
     def _finished_shape(self, result: Path) -> tuple[int, int, int] | None:
-        from graysam.formats.itk_labels import finished_shape, meta_fields
+        from graysam.formats.itk_labels import finished_shape
+        from graysam.formats.voxel_files import read_meta_header
 
-        return finished_shape(meta_fields(result))
+        return finished_shape(read_meta_header(result).fields)
 
     def _encode(self, labels: Labels, source: Path, failure: str | None) -> bytes:
         from graysam.formats.itk_labels import encode_meta
@@ -231,21 +210,17 @@ class NrrdFormat(VolumeFormat):
     suffixes = (".nrrd", ".nhdr")
     result_suffix = ".seg.nrrd"
 
-    def _voxel_file(self, path: Path) -> str | None:
-        from graysam.formats.itk_labels import nrrd_fields
-
-        fields = nrrd_fields(path)
-        return fields.get("data file", fields.get("datafile"))
-
     def _header_shape(self, path: Path) -> tuple[int, int, int]:
-        from graysam.formats.itk_labels import label_shape, nrrd_fields
+        from graysam.formats.itk_labels import label_shape
+        from graysam.formats.voxel_files import read_nrrd_header
 
-        return label_shape(nrrd_fields(path))
+        return label_shape(read_nrrd_header(path).fields)
 
     def _finished_shape(self, result: Path) -> tuple[int, int, int] | None:
-        from graysam.formats.itk_labels import finished_shape, nrrd_fields
+        from graysam.formats.itk_labels import finished_shape
+        from graysam.formats.voxel_files import read_nrrd_header
 
-        return finished_shape(nrrd_fields(result))
+        return finished_shape(read_nrrd_header(result).fields)
 
     def _encode(self, labels: Labels, source: Path, failure: str | None) -> bytes:
         from graysam.formats.itk_labels import encode_nrrd

@@ -5,7 +5,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from source_files import write_dicom
+from source_files import packed_by_gdcm, write_deadly_dicom, write_dicom
 
 from graysam.errors import PrepareError
 from graysam.formats.pet import suv_scale
@@ -257,24 +257,9 @@ def _as_jpeg(data, values, path, *, lossless):
     from pydicom.encaps import encapsulate
 
     if lossless:  # only gdcm packs it
-        gdcm = pytest.importorskip("gdcm")
-        packed = path.with_name("packed")
         data.save_as(path, enforce_file_format=True)
-        reader = gdcm.ImageReader()
-        reader.SetFileName(str(path))
-        assert reader.Read()
-        change = gdcm.ImageChangeTransferSyntax()
-        change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
-        change.SetInput(reader.GetImage())
-        assert change.Change()
-        writer = gdcm.ImageWriter()
-        writer.SetFileName(str(packed))
-        writer.SetFile(reader.GetFile())
-        writer.SetImage(change.GetOutput())
-        assert writer.Write()
-        changed = pydicom.dcmread(packed)
-        packed.unlink()
-        return changed
+        packed_by_gdcm(path, "JPEGLosslessProcess14_1")
+        return pydicom.dcmread(path)
     content = io.BytesIO()
     Image.fromarray(values).save(content, "JPEG", quality=95)
     data.file_meta.TransferSyntaxUID = pydicom.uid.JPEGBaseline8Bit
@@ -344,3 +329,21 @@ def test_a_slice_without_the_slope_that_others_have_is_told(tmp_path):
         slope = {} if number == 2 else {"RescaleSlope": 0.5, "RescaleIntercept": 0}
         write_dicom(tmp_path, number, PIXELS, ImagePositionPatient=[0.0, 0, 2.0 * number], **slope)
     assert "002.dcm) without a RescaleSlope" in read_volume(tmp_path).warnings[0]
+
+
+@pytest.mark.parametrize("syntax", ["JPEG2000Lossless", "JPEGLSLossless", "JPEGLosslessProcess14_1"])
+def test_pixels_that_are_unpacked_in_another_process_are_what_was_packed(tmp_path, syntax):
+    values = (np.add.outer(np.arange(48), np.arange(40)) * 7).astype(np.uint16)
+    write_dicom(tmp_path, 1, values)
+    packed_by_gdcm(tmp_path / "001.dcm", syntax)
+    np.testing.assert_array_equal(read_volume(tmp_path).array[0], values)
+
+
+def test_a_decoder_that_ends_its_process_costs_one_file(tmp_path):
+    messages = []
+    for seed in (34, 49, 91):
+        path = write_deadly_dicom(tmp_path / str(seed), seed)
+        with pytest.raises(PrepareError, match=r"001\.dcm: ") as caught:
+            read_volume(path)
+        messages.append(str(caught.value))
+    assert any("crashed or was killed" in message for message in messages), "no damage that this gdcm dies over"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from source_files import write_deadly_dicom
 
 from graysam.boxes import clean_boxes
 from graysam.errors import CaseError
@@ -466,7 +467,7 @@ def test_a_header_does_not_lead_to_voxels_out_of_the_input_folder(tmp_path, name
     voxels = next(each for each in (tmp_path / "in").iterdir() if each != path)
     voxels.rename(tmp_path / voxels.name)
     path.write_bytes(path.read_bytes().replace(voxels.name.encode(), f"../{voxels.name}".encode()))
-    assert f"should lie in ../{voxels.name}, out of the input folder" in predict(tmp_path).cases[0].error
+    assert f"should lie in ../{voxels.name}, out of the header's folder" in predict(tmp_path).cases[0].error
 
 
 def test_with_strict_a_warning_is_fatal(tmp_path):
@@ -511,3 +512,16 @@ def test_a_result_of_the_same_volume_has_the_same_bytes(tmp_path):
     first = gzip.decompress((tmp_path / "out" / "scan.nii.gz").read_bytes())
     predict(tmp_path, reading)
     assert gzip.decompress((tmp_path / "out" / "scan.nii.gz").read_bytes()) == first
+
+
+def test_a_file_over_which_a_decoder_ends_its_process_is_named_and_the_rest_goes_on(tmp_path):
+    write_deadly_dicom(tmp_path / "in" / "broken")
+    write_series(tmp_path / "in" / "scan")
+    write_nifti(tmp_path / "in", "brain.nii.gz")
+    rows = [f"{case},,3,2,1,9,7,2" for case in ("scan", "brain", "001")]
+    (tmp_path / "boxes.csv").write_text("\n".join([TABLE.splitlines()[0], *rows]))
+    account = predict(tmp_path, Reading(BoxSource(tmp_path / "boxes.csv")))
+    failed = {case.name: case.error for case in account.cases if case.error}
+    assert list(failed) == ["001"]
+    assert "001.dcm: the process that read it crashed or was killed" in failed["001"]
+    assert {case.name for case in account.cases if case.status == "done"} == {"scan", "brain"}

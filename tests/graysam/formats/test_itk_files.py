@@ -1,5 +1,6 @@
 """MHA, MHD, NRRD and 3D Slicer's .seg.nrrd."""
 
+import gzip
 import os
 
 import numpy as np
@@ -38,6 +39,79 @@ def test_a_header_whose_voxels_are_missing_is_named(tmp_path, suffix):
     (voxels,) = [each for each in tmp_path.iterdir() if each != path]
     voxels.unlink()
     with pytest.raises(PrepareError, match="missing"):
+        read_volume(path)
+
+
+def save_in_pieces(folder, kind, *, packed=False):
+    """The same volume with each slice in a file of its own, named by a list or by a pattern."""
+    path = save(folder / ("v.mhd" if kind.startswith("meta") else "v.nhdr"), packed=False)
+    (whole,) = [each for each in folder.iterdir() if each != path]
+    whole.unlink()
+    names = [f"z{number:03d}.raw" for number in range(1, 9)]
+    for name, part in zip(names, VOXELS, strict=True):
+        (folder / name).write_bytes(gzip.compress(part.tobytes()) if packed else part.tobytes())
+    text = path.read_text()
+    where = {
+        "meta list": "LIST\n" + "\n".join(names),
+        "meta pattern": "z%03d.raw 1 8 1",
+        "meta bare pattern": "z%03d.raw",
+        "nrrd list": "LIST\n" + "\n".join(names),
+        "nrrd pattern": "z%03d.raw 1 8 1",
+    }[kind]
+    text = text.replace(whole.name, where)
+    path.write_text(text.replace("encoding: raw", "encoding: gzip") if packed else text)
+    return path
+
+
+PIECES = ("meta list", "meta pattern", "meta bare pattern", "nrrd list", "nrrd pattern")
+
+
+@pytest.mark.parametrize(("kind", "packed"), [*((kind, False) for kind in PIECES), ("nrrd list", True)])
+def test_voxels_in_several_files_are_read_and_a_piece_that_was_cut_off_is_named(tmp_path, kind, packed):
+    path = save_in_pieces(tmp_path, kind, packed=packed)
+    np.testing.assert_array_equal(read_volume(path).array, VOXELS)
+    piece = tmp_path / "z005.raw"
+    piece.write_bytes(piece.read_bytes()[:-1])
+    with pytest.raises(PrepareError, match=r"cut off or damaged: the header wants 180 bytes of voxels in z005\.raw"):
+        read_volume(path)
+    piece.unlink()
+    with pytest.raises(PrepareError, match=r"z005\.raw, which is missing"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("kind", PIECES)
+@pytest.mark.parametrize("outside", ["../secret/z%s", "{root}/secret/z%s"])
+def test_a_list_or_pattern_does_not_lead_out_of_the_headers_folder(tmp_path, kind, outside):
+    (tmp_path / "in").mkdir()
+    path = save_in_pieces(tmp_path / "in", kind)
+    (tmp_path / "secret").mkdir()
+    for piece in (tmp_path / "in").glob("z*.raw"):
+        piece.rename(tmp_path / "secret" / piece.name)
+    where = outside.format(root=tmp_path) % ""
+    path.write_text(path.read_text().replace("\nz", f"\n{where}").replace(" z%", f" {where}%"))
+    assert "secret/z" in path.read_text()
+    with pytest.raises(PrepareError, match=r"secret/z001\.raw, out of the header's folder"):
+        read_volume(path)
+
+
+def test_a_link_among_the_pieces_does_not_lead_out_either(tmp_path):
+    (tmp_path / "in").mkdir()
+    path = save_in_pieces(tmp_path / "in", "nrrd list")
+    piece = tmp_path / "in" / "z003.raw"
+    piece.rename(tmp_path / "z003.raw")
+    piece.symlink_to(tmp_path / "z003.raw")
+    with pytest.raises(PrepareError, match=r"z003\.raw, out of the header's folder"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("1 8 1", "1 8 0"), ("1 8 1", "1 7 1"), ("1 8 1", "1 99999999 1"), ("%03d", "%s%s"), ("1 8 1", "")],
+)
+def test_a_pattern_that_makes_no_sense_is_refused_by_name(tmp_path, old, new):
+    path = save_in_pieces(tmp_path, "nrrd pattern")
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(PrepareError, match=r"^v\.nhdr"):
         read_volume(path)
 
 
