@@ -21,6 +21,7 @@ from graysam.cases import MAX_SIDE, MAX_SLICE_PIXELS
 from graysam.errors import PrepareError
 from graysam.formats.labels import SoftMasks, check_labels, doubts_of_labels, plateaus_between
 from graysam.formats.record import LOSSY_SUFFIXES, suffix_of
+from graysam.isolation import CrashedError, isolated
 
 ORIENTATION_TAG = 0x0112
 UPRIGHT = 1
@@ -108,7 +109,8 @@ def read_label_picture(path: Path, *, soft_masks: SoftMasks = "refuse") -> Pictu
         mask, told = _palette_numbers(opened.image)
         notes.append(told)
     else:
-        mask = _one_channel(path, _decode(path, opened))
+        mask, about_colours = _one_channel(path, _decode(path, opened))
+        notes += about_colours
     mask = _turn_upright(mask, opened.orientation)
     is_lossy = suffix_of(path) in LOSSY_SUFFIXES or (opened.image is not None and opened.image.format == "JPEG")
     if is_lossy:
@@ -132,14 +134,14 @@ def _palette_numbers(image: Image.Image) -> tuple[NDArray[Any], str]:
     return np.ascontiguousarray(indices), "a palette's indices taken as labels"
 
 
-def _one_channel(path: Path, array: NDArray[Any]) -> NDArray[Any]:
-    """Give the one channel that holds the labels.
+def _one_channel(path: Path, array: NDArray[Any]) -> tuple[NDArray[Any], list[str]]:
+    """Give the one channel that holds the labels, with notes; one colour on black is label 1.
 
     Raises:
-        PrepareError: colours, or labels in the transparency.
+        PrepareError: several colours, or labels in the transparency.
     """
     if array.ndim == 2:
-        return array
+        return array, []
     visible = array[..., :3] if array.shape[2] >= 3 else array[..., :1]
     if array.shape[2] in (2, 4) and visible.min() == visible.max() and array[..., -1].min() != array[..., -1].max():
         raise PrepareError(
@@ -147,12 +149,27 @@ def _one_channel(path: Path, array: NDArray[Any]) -> NDArray[Any]:
             "save it as one gray channel whose numbers are the labels."
         )
     if visible.shape[2] == 3 and not (visible == visible[..., :1]).all():
-        colours = np.unique(visible.reshape(-1, 3)[:: max(1, visible.size // 3_000_000)], axis=0)
-        raise PrepareError(
-            f"{path.name}: a mask in colours ({len(colours)} of them); save it with one channel whose numbers are the "
-            "labels."
-        )
-    return np.ascontiguousarray(visible[..., 0])
+        return _one_colour(path, visible)
+    return np.ascontiguousarray(visible[..., 0]), []
+
+
+def _one_colour(path: Path, visible: NDArray[Any]) -> tuple[NDArray[np.uint8], list[str]]:
+    """Give 1 where a picture of black and one colour has that colour.
+
+    visible: (H, W, 3), blue first.
+
+    Raises:
+        PrepareError: several colours, or no black; which of them is which label is not for us to guess.
+    """
+    colours = np.unique(visible.reshape(-1, 3), axis=0)
+    named = ["#" + "".join(f"{int(value):02x}" for value in colour[::-1]) for colour in colours]
+    if len(colours) == 2 and not colours[0].any():
+        return np.asarray(visible.any(axis=2), np.uint8), [f"the colour {named[1]} on black taken as label 1"]
+    shown = ", ".join(named[:4]) + (", ..." if len(named) > 4 else "")
+    raise PrepareError(
+        f"{path.name}: a mask in colours ({len(colours)} of them: {shown}); which one is which label, and which is no "
+        "object, it does not say: save it with one channel whose numbers are the labels, or one colour on black."
+    )
 
 
 def _cut_jpeg(path: Path, mask: NDArray[Any]) -> NDArray[np.uint8]:
@@ -233,11 +250,20 @@ def _orientation_of(image: Image.Image) -> int:
 def _decode(path: Path, opened: _Opened) -> NDArray[Any]:
     """Give OpenCV's pixels as stored: (H, W), or (H, W, channels) blue first."""
     try:
-        image = cv2.imdecode(np.frombuffer(opened.content, np.uint8), cv2.IMREAD_UNCHANGED)
+        # Where Pillow did not see that it is whole, it may do anything to the decoder.
+        is_known = opened.image is not None
+        image = _decode_bytes(opened.content) if is_known else isolated(_decode_bytes, opened.content)
+    except CrashedError as error:
+        raise PrepareError(f"{path.name}: {error}.") from error
     except cv2.error as error:
         raise PrepareError(f"{path.name}: no readable image: {error.err}; save it anew as PNG.") from error
     if image is None or image.size == 0:
         raise PrepareError(f"{path.name}: no readable image; copy the file again or save it anew as PNG.")
+    return image
+
+
+def _decode_bytes(content: bytes) -> NDArray[Any] | None:
+    image: NDArray[Any] | None = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     return image
 
 

@@ -76,7 +76,8 @@ def read_label_volume(
     """
     if suffix_of(path) in IMAGE_SUFFIXES:
         return _label_picture_for(path, image, soft_masks=soft_masks)
-    label = read_volume(path)
+    segmentation = _segmentation_in(path)
+    label = read_volume(path) if segmentation is None else _read_segmentation(segmentation, image)
     if label.array.ndim != 3:
         raise PrepareError(f"{path.name}: a label map in colours; save one channel whose numbers are the labels.")
     array, notes, warnings = lay_on(label.array, label.grid, image.grid, image.other_grids, path.name)
@@ -87,6 +88,22 @@ def read_label_volume(
     labels = check_labels(array, path.name, soft_masks=soft_masks)
     own = (*own, *doubts_of_labels(array, labels))
     return labels, (*label.notes, *notes), (*(f"labels: {what}" for what in own), *warnings)
+
+
+def _segmentation_in(path: Path) -> Path | None:
+    """Give the DICOM SEG that a path is, or that lies alone in the folder that it is; None for anything else."""
+    if not path.is_dir() and suffix_of(path) not in (*DICOM_SUFFIXES, ""):
+        return None
+    from graysam.formats.dicom_seg_labels import is_segmentation
+
+    files = [each for each in path.iterdir() if not each.name.startswith(".")] if path.is_dir() else [path]
+    return files[0] if len(files) == 1 and is_segmentation(files[0]) else None
+
+
+def _read_segmentation(path: Path, image: Volume) -> Volume:
+    from graysam.formats.dicom_seg_labels import read_segmentation
+
+    return _guarded(path, lambda each: read_segmentation(each, image.grid))
 
 
 def _label_picture_for(

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".seg.nrrd", ".seg.nhdr", ".nrrd", ".nhdr")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima", ".seg.dcm")
 LOSSY_SUFFIXES = (".jpg", ".jpeg")
-# Suffixes of two parts: 3D Slicer calls its segmentations "name.seg.nrrd".
-_DOUBLE_SUFFIXES = (".nii.gz", ".seg.nrrd", ".seg.nhdr")
+# Suffixes of two parts: 3D Slicer calls its segmentations "name.seg.nrrd", and ours of DICOM are "name.seg.dcm".
+_DOUBLE_SUFFIXES = (".nii.gz", ".seg.nrrd", ".seg.nhdr", ".seg.dcm")
 
 # What DICOM calls a modality, and what we call it.
 DICOM_MODALITIES: dict[str, Modality] = {

@@ -80,8 +80,8 @@ def check_voxels(path: Path) -> int | None:
         PrepareError: less, a header that makes no sense, or voxels out of the header's folder.
     """
     try:
-        with path.open("rb") as file:
-            is_nrrd = file.read(4) == b"NRRD"
+        with path.open("rb") as stream:
+            is_nrrd = stream.read(4) == b"NRRD"
         promise = _promise_of_nrrd(path) if is_nrrd else _promise_of_meta(path)
     except (ValueError, KeyError, IndexError) as error:
         raise PrepareError(f"{path.name}: damaged header: {error}; copy or export it again.") from error
