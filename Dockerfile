@@ -55,7 +55,7 @@ CMD ["sh", "predict.sh"]
 
 FROM common AS runtime-torch
 COPY --from=packages-torch /opt/site /opt/site
-COPY weights/graysam/spec.json weights/graysam/checksums.sha256 weights/graysam/model.pt /workspace/weights/graysam/
+COPY weights/graysam/spec.json weights/graysam/confidence.json weights/graysam/checksums.sha256 weights/graysam/model.pt /workspace/weights/graysam/
 # int8 as the paper says, torch's dynamic quantization; `sh predict.sh --precision fp32` overrules it.
 # Passive: OpenMP's threads sleep while they wait; spinning, they take the CPU from each other where it is shared.
 ENV GRAYSAM_OPTIONS="--engine torch --precision int8" OMP_WAIT_POLICY=passive
@@ -69,7 +69,7 @@ LABEL org.opencontainers.image.title="graysam (torch)" \
 
 FROM common AS runtime
 COPY --from=packages-openvino /opt/site /opt/site
-COPY weights/graysam/spec.json weights/graysam/checksums.sha256 /workspace/weights/graysam/
+COPY weights/graysam/spec.json weights/graysam/confidence.json weights/graysam/checksums.sha256 /workspace/weights/graysam/
 COPY weights/graysam/openvino /workspace/weights/graysam/openvino
 COPY weights/graysam/openvino-int8 /workspace/weights/graysam/openvino-int8
 ARG VERSION=unknown

@@ -1,7 +1,8 @@
 """Write the model card that lies with the weights, from the recorded figures and the data sets' own descriptions.
 
     python -m benchmarks.model_card --weights weights/graysam --validation benchmarks/results/validation.json \
-        --store all.store --data data --training weights/graysam/training.json --out weights
+        --confidence benchmarks/results/confidence.json --store all.store --data data \
+        --training weights/graysam/training.json --out weights
 
 makes MODEL_CARD.md and failures.png. The picture shows the worst answer of each modality as outlines alone: patients'
 images are nobody's to publish here.
@@ -23,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.clicks import click_table
+from benchmarks.confidence import RESULT, in_words, level_table, modality_table, worth_table
 from benchmarks.recorded import read_figures, split_of
 from benchmarks.validate import slice_table, volume_table
 from evaluation.dice import dice
@@ -83,6 +85,7 @@ Whole volumes, with the box of each object's middle slice, and propagation to th
 
 {volumes}
 {others}{clicks}
+{confidence}
 The prompts are drawn evenly over the data sets of a modality, so that small and odd sets weigh as much as large ones.
 The best checkpoint was chosen on these same prompts, so the figures are slightly kind. The split is by the source's own
 groups; in several `*_antillia` sets a group is a slice and not a patient, and neighbouring slices of one volume
@@ -121,6 +124,7 @@ class CardFacts:
         parameters: number of trained numbers.
         other_splits: what it wrote of other splits.
         clicks: what `benchmarks.clicks --out` wrote; None for a model that takes no clicks.
+        confidence: what `benchmarks.confidence` wrote, None where nobody measured.
     """
 
     spec: Mapping[str, Any]
@@ -129,6 +133,7 @@ class CardFacts:
     parameters: int
     other_splits: tuple[Mapping[str, Any], ...] = ()
     clicks: Mapping[str, Any] | None = None
+    confidence: Mapping[str, Any] | None = None
 
 
 def write_card(facts: CardFacts, store: PackedStore, data: Path) -> str:
@@ -148,6 +153,7 @@ def write_card(facts: CardFacts, store: PackedStore, data: Path) -> str:
         volumes=volume_table(facts.validation),
         others="".join(split_part(figures) for figures in facts.other_splits),
         clicks=clicks_part(facts.clicks) if facts.clicks is not None and facts.spec.get("hints") else "",
+        confidence="" if facts.confidence is None else confidence_part(facts.confidence),
         cases=len({(entry.dataset, entry.case) for entry in store.entries}),
         slices_packed=len(store),
         objects=sum(len(entry.objects) for entry in store.entries),
@@ -174,6 +180,22 @@ def clicks_part(figures: Mapping[str, Any]) -> str:
         "and the model is shown all clicks so far and its last answer:"
     )
     return f"\n### Clicks\n\n{introduction}\n\n{click_table(figures)}\n"
+
+
+def confidence_part(figures: Mapping[str, Any]) -> str:
+    """Say what the model's own confidence is worth."""
+    parts = [
+        "### Confidence",
+        in_words(figures),
+        worth_table(figures),
+        f"Up to {figures['per_modality']} objects of each modality, each with all three kinds of boxes unless said "
+        "otherwise. The split far was not looked at when the threshold was chosen. In a volume the confidence of an "
+        "object is the mean over its slices; boxes there were off outwards. By modality, on the validation slices:",
+        modality_table(figures),
+        "What a confidence stands for, on the same slices:",
+        level_table(figures),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def runs_table(runs: Sequence[Mapping[str, str]]) -> str:
@@ -247,6 +269,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
         required=True,
         help="JSON of benchmarks.validate with --store and --volumes; first of the validation split, then of others",
     )
+    parser.add_argument("--confidence", type=Path, default=RESULT, help="JSON of benchmarks.confidence")
     parser.add_argument("--training", type=Path, required=True, help='JSON with "text", "runs", "notes" and "commands"')
     parser.add_argument("--clicks", type=Path, help="JSON of benchmarks.clicks, for a model that takes clicks")
     parser.add_argument("--store", type=Path, required=True, help="packed store that it was trained on")
@@ -270,6 +293,7 @@ def make_card(options: argparse.Namespace) -> None:
         validation=validation,
         other_splits=tuple(others),
         clicks=None if options.clicks is None else read_figures(options.clicks),
+        confidence=read_figures(options.confidence),
         training=json.loads(options.training.read_text()),
         parameters=count_parameters(options.weights / "model.pt"),
     )

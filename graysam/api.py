@@ -25,6 +25,7 @@ from graysam.engines.protocol import Engine
 from graysam.engines.select import TORCH_FILE, choose_engine, read_cpu_facts
 from graysam.errors import CaseError, CheckpointError, EngineError
 from graysam.image.preprocessing import slice_at
+from graysam.inference.confidence import read_flag_rule
 from graysam.inference.images import Confidences, Labels, PromptedSlice, segment_slice
 from graysam.inference.overlap import Overlap
 from graysam.inference.volumes import segment_volume
@@ -45,11 +46,14 @@ class Segmenter:
             Only a model with hints is told.
         confidences: of the last call: the IoU with the true mask that the model itself predicts, by object (counted
             from 0) and slice (0 for an image).
+        flag_below: the confidence below which a mask is likely to be poor, chosen on validation data; None where these
+            weights come without it.
     """
 
-    def __init__(self, engine: Engine, box_fit: BoxFit = USUAL_FIT) -> None:
+    def __init__(self, engine: Engine, box_fit: BoxFit = USUAL_FIT, *, flag_below: float | None = None) -> None:
         self.engine = engine
         self.box_fit: BoxFit = box_fit
+        self.flag_below = flag_below
         self.confidences: Confidences = {}
 
     @classmethod
@@ -82,14 +86,18 @@ class Segmenter:
             raise EngineError(f"threads {threads}: wanted at least 1.")
         choice = choose_engine(path, engine, precision, facts)
         count = threads or facts.threads
+        rule = read_flag_rule(path)
+        flag_below = None if rule is None else rule.below
         if choice.engine == "openvino":
             from graysam.engines.openvino_engine import OpenVinoEngine
 
-            return cls(_told(OpenVinoEngine.load(path, precision=choice.precision, threads=count), box_fit), box_fit)
+            loaded: Engine = OpenVinoEngine.load(path, precision=choice.precision, threads=count)
+            return cls(_told(loaded, box_fit), box_fit, flag_below=flag_below)
         from graysam.engines.torch_engine import TorchEngine
 
         checkpoint = path if path.is_file() else path / TORCH_FILE
-        return cls(_told(TorchEngine.load(checkpoint, precision=choice.precision, threads=count), box_fit), box_fit)
+        loaded = TorchEngine.load(checkpoint, precision=choice.precision, threads=count)
+        return cls(_told(loaded, box_fit), box_fit, flag_below=flag_below)
 
     def segment_image(
         self,

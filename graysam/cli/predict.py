@@ -109,6 +109,12 @@ def predict(options: argparse.Namespace, start: float) -> int:
         perf_counter() - start,
         options.output,
     )
+    if account.flagged:
+        logger.info(
+            "%d objects flagged: the model's confidence in them is below %g; look at these first",
+            account.flagged,
+            account.flag_below,
+        )
     return account.exit_status if reported else 1
 
 

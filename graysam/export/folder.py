@@ -15,6 +15,7 @@ from graysam.engines.select import OPENVINO_FOLDERS, SPEC_FILE, TORCH_FILE
 from graysam.errors import EngineError
 from graysam.export.calibration import CALIBRATION_SLICES, calibration_slices
 from graysam.export.networks import convert, quantize
+from graysam.inference.confidence import CONFIDENCE_FILE
 from graysam.models.checkpoint import load_model, save_checkpoint
 from graysam.models.spec import ModelSpec
 
@@ -67,12 +68,14 @@ def export(
         record = {"source": calibration.name, "count": len(slices), "slices": [each.name for each in slices]}
         (out / CALIBRATION_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         logger.info("int8 networks in %s, from %d slices", out / OPENVINO_FOLDERS["int8"], len(slices))
+    # That of an earlier model says nothing of this one; `python -m benchmarks.confidence` measures it.
+    (out / CONFIDENCE_FILE).unlink(missing_ok=True)
     write_checksums(out)
 
 
 def write_checksums(folder: Path) -> None:
     """Write checksums.sha256 over the files of an exported folder, in order of name."""
-    names = sorted([TORCH_FILE, SPEC_FILE, CALIBRATION_FILE])
+    names = sorted([TORCH_FILE, SPEC_FILE, CALIBRATION_FILE, CONFIDENCE_FILE])
     paths = [folder / name for name in names if (folder / name).is_file()]
     for sub_folder in sorted(set(OPENVINO_FOLDERS.values())):
         paths += sorted((folder / sub_folder).glob("*coder.*"))

@@ -37,7 +37,7 @@ COLUMNS = ("x_min", "y_min", "z_min", "x_max", "y_max", "z_max")
 _FLAT = ("x_min", "y_min", "x_max", "y_max")
 _FURTHER = ("case", "name", "frame")
 # What the table of a run's objects holds besides; it may be given as boxes again.
-_ANSWERS = ("label", "voxels", "confidence", "lowest_confidence", "lowest_slice")
+_ANSWERS = ("label", "voxels", "confidence", "flagged", "lowest_confidence", "lowest_slice")
 # Polygons of a labelled data set take some hundred bytes a point.
 MAX_JSON_BYTES = 1 << 29
 
@@ -291,13 +291,13 @@ def mask_for(path: Path, name: str, folder: Path) -> Path:
     Raises:
         CaseError: none, or several.
     """
-    from graysam.formats.record import IMAGE_SUFFIXES, VOLUME_SUFFIXES, stem_of
+    from graysam.formats.record import DICOM_SUFFIXES, IMAGE_SUFFIXES, VOLUME_SUFFIXES, stem_of
 
     wanted = {name, name.removesuffix("_0000")}
     found = [
         entry
         for entry in sorted(folder.iterdir())
-        if suffix_of(entry) in (*IMAGE_SUFFIXES, *VOLUME_SUFFIXES) and stem_of(entry) in wanted
+        if suffix_of(entry) in (*IMAGE_SUFFIXES, *VOLUME_SUFFIXES, *DICOM_SUFFIXES) and stem_of(entry) in wanted
     ]
     if len(found) != 1:
         told = "none" if not found else " and ".join(entry.name for entry in found[:2])

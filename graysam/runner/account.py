@@ -84,12 +84,19 @@ class RunAccount:
         cases: one account for each case of the part, in order of name.
         load_seconds: time to load the segmenter, 0 when no case needed it.
         engine: name, precision and threads of the back end, empty when none was loaded.
+        flag_below: the confidence below which objects are flagged, None where these weights have no such number.
     """
 
     part: Part
     cases: list[CaseAccount] = field(default_factory=list)
     load_seconds: float = 0.0
     engine: dict[str, Any] = field(default_factory=dict)
+    flag_below: float | None = None
+
+    @property
+    def flagged(self) -> int:
+        """Give the number of flagged objects."""
+        return sum(bool(found.flagged) for case in self.cases for found in case.objects)
 
     def count(self, status: str) -> int:
         """Give the number of cases with that status."""
@@ -107,6 +114,8 @@ class RunAccount:
             "counts": {status: self.count(status) for status in ("done", "failed", "skipped")},
             "load_seconds": round(self.load_seconds, 4),
             "engine": self.engine,
+            "flag_below": self.flag_below,
+            "flagged": self.flagged,
             "cases": [case.to_dict() for case in self.cases],
         }
 

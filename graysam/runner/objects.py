@@ -18,7 +18,7 @@ from graysam.files import written_whole
 TABLE = "boxes.csv"
 COLUMNS = (
     "case", "label", "name", "x_min", "y_min", "z_min", "x_max", "y_max", "z_max", "voxels", "confidence",
-    "lowest_confidence", "lowest_slice",
+    "flagged", "lowest_confidence", "lowest_slice",
 )  # fmt: skip
 
 
@@ -32,6 +32,7 @@ class FoundObject:
         box: x_min, y_min, x_max, y_max, or with z_min and z_max in their places.
         voxels: how many have its label; None where nobody counted.
         confidences: the IoU that the model predicts of its own mask, by slice (0 for an image).
+        flag_below: the confidence below which a mask is likely to be poor, None where nobody knows.
     """
 
     label: int
@@ -39,12 +40,30 @@ class FoundObject:
     box: tuple[float, ...]
     voxels: int | None
     confidences: Mapping[int, float]
+    flag_below: float | None = None
 
     @property
     def confidence(self) -> float | None:
         """Give the mean over the slices on which the object was found; None where the segmenter tells none."""
         values = [value for value in self.confidences.values() if math.isfinite(value)]
         return sum(values) / len(values) if values else None
+
+    @property
+    def flagged(self) -> bool | None:
+        """Tell whether somebody should look at the mask; None where there is no confidence or no threshold.
+
+        An object that was found on no slice is flagged by its zero voxels, not by this.
+        """
+        if self.confidence is None or self.flag_below is None:
+            return None
+        return self.confidence < self.flag_below
+
+    @property
+    def caption(self) -> str:
+        """Give what is written at the box: the confidence, with a "!" where the object is flagged."""
+        if self.confidence is None:
+            return ""
+        return f"{self.confidence:.2f}{' !' if self.flagged else ''}"
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain values for JSON."""
@@ -54,6 +73,7 @@ class FoundObject:
             "box": list(self.box),
             "voxels": self.voxels,
             "confidence": None if self.confidence is None else round(self.confidence, 4),
+            "flagged": self.flagged,
             "slices": {str(z): round(value, 4) for z, value in sorted(self.confidences.items())},
         }
 
@@ -72,17 +92,28 @@ class FoundObject:
             **{column: f"{value:g}" for column, value in numbers.items()},
             "voxels": "" if self.voxels is None else str(self.voxels),
             "confidence": "" if self.confidence is None else f"{self.confidence:.4f}",
+            "flagged": "" if self.flagged is None else ("yes" if self.flagged else "no"),
             "lowest_confidence": "" if lowest is None else f"{self.confidences[lowest]:.4f}",
             "lowest_slice": "" if lowest is None or half == 2 else str(lowest),
         }
 
 
 def objects_of(
-    case: Case, labels: Labels, confidences: Mapping[int, Mapping[int, float]], *, count: bool
+    case: Case,
+    labels: Labels,
+    confidences: Mapping[int, Mapping[int, float]],
+    *,
+    count: bool,
+    flag_below: float | None = None,
 ) -> list[FoundObject]:
     """Give the objects of a case, in the order of its boxes.
 
-    count: whether to count voxels, which takes a look at the whole map.
+    Args:
+        case: what was segmented.
+        labels: the answer.
+        confidences: of the model, by object (counted from 0) and slice.
+        count: whether to count voxels, which takes a look at the whole map.
+        flag_below: the confidence below which an object is flagged, None flags none.
     """
     sizes = np.bincount(labels.ravel(), minlength=len(case.boxes) + 1) if count else None
     boxes: Sequence[Box | VolumeBox] = case.boxes
@@ -91,7 +122,8 @@ def objects_of(
         name = case.box_names[index] if index < len(case.box_names) else ""
         size = None if sizes is None else int(sizes[index + 1])
         told = dict(confidences.get(index, {}))
-        found.append(FoundObject(index + 1, name, tuple(map(float, box.numbers)), size, told))
+        numbers = tuple(map(float, box.numbers))
+        found.append(FoundObject(index + 1, name, numbers, size, told, flag_below))
     return found
 
 

@@ -189,7 +189,13 @@ class Runner:
         if labels is not None and account.status == "done":
             confidences = getattr(segmenter, "confidences", {})
             # The challenge's cases are timed, and nobody reads their table.
-            account.objects = objects_of(case, labels, confidences, count=found.format.name != "npz")
+            account.objects = objects_of(
+                case,
+                labels,
+                confidences,
+                count=found.format.name != "npz",
+                flag_below=self.account.flag_below,
+            )
             self._draw(found, case, labels, account)
 
     @contextmanager
@@ -210,6 +216,7 @@ class Runner:
                 self._segmenter = self._load()
             engine = self._segmenter.engine
             self.account.load_seconds = timer.total()
+            self.account.flag_below = getattr(self._segmenter, "flag_below", None)
             self.account.engine = {
                 "name": engine.name,
                 "precision": engine.precision,
@@ -251,7 +258,7 @@ class Runner:
         try:
             from graysam.runner.overlay import write_overlay  # only where pictures are wanted
 
-            told = {each.label: f"{each.confidence:.2f}" for each in account.objects if each.confidence is not None}
+            told = {each.label: each.caption for each in account.objects if each.caption}
             write_overlay(self._options.overlay_dir / _overlay_name(found), case, labels, told)
         except Exception as error:
             logger.debug("%s", case.name, exc_info=True)

@@ -48,7 +48,32 @@ def test_an_object_has_the_mean_of_its_slices_and_the_table_its_worst_slice(tmp_
     assert (found.voxels, found.name, found.box) == (32, "liver", (4, 4, 1, 7, 7, 2))
     assert found.to_dict()["slices"] == {"1": 0.9, "2": 0.5}
     write_table(tmp_path / "boxes.csv", {"scan": [found]})
-    assert (tmp_path / "boxes.csv").read_text().splitlines()[1] == "scan,1,liver,4,4,1,7,7,2,32,0.7000,0.5000,2"
+    assert (tmp_path / "boxes.csv").read_text().splitlines()[1] == "scan,1,liver,4,4,1,7,7,2,32,0.7000,,0.5000,2"
+
+
+def test_an_object_below_the_threshold_of_the_weights_is_flagged_in_report_table_and_caption(tmp_path):
+    case = VolumeCase("scan", None, VOLUME, (VolumeBox(Box(4, 4, 7, 7), 1, 2),) * 3)
+    labels = (VOLUME > 0).astype(np.uint8)
+    told = {0: {1: 0.75, 2: 0.25}, 1: {1: 0.625}}  # means 0.5 and 0.625; nothing is told of the third
+    found = objects_of(case, labels, told, count=True, flag_below=0.625)
+    assert [each.flagged for each in found] == [True, False, None]
+    assert [each.caption for each in found] == ["0.50 !", "0.62", ""]
+    assert [each.to_dict()["flagged"] for each in found] == [True, False, None]
+    write_table(tmp_path / "boxes.csv", {"scan": found})
+    with (tmp_path / "boxes.csv").open() as stream:
+        assert [row["flagged"] for row in csv.DictReader(stream)] == ["yes", "no", ""]
+    assert objects_of(case, labels, told, count=True)[0].flagged is None  # weights without a threshold
+
+
+def test_the_run_counts_flagged_objects_and_its_report_states_the_threshold(tmp_path):
+    from graysam.formats.npz import write_case
+
+    (tmp_path / "in").mkdir()
+    write_case(tmp_path / "in" / "a.npz", image=VOLUME[1], boxes=[Box(3, 3, 9, 9), Box(2, 2, 9, 9)])
+    runner = Runner(RunOptions(tmp_path / "in", tmp_path / "out"), lambda: Segmenter(Unsure(), flag_below=0.85))
+    report = runner.run().to_dict()
+    assert (report["flag_below"], report["flagged"]) == (0.85, 1)  # 0.9 and 0.8
+    assert [each["flagged"] for each in report["cases"][0]["objects"]] == [False, True]
 
 
 def test_lines_of_cases_that_are_not_run_again_stay(tmp_path):
@@ -56,8 +81,8 @@ def test_lines_of_cases_that_are_not_run_again_stay(tmp_path):
     write_table(tmp_path / "boxes.csv", {"a": [plain], "b": [plain], "c": [plain]})
     write_table(tmp_path / "boxes.csv", {"b": [FoundObject(1, "new", (1, 2, 3, 4), None, {0: 0.25})]}, kept=["a"])
     assert (tmp_path / "boxes.csv").read_text().splitlines()[1:] == [
-        "a,1,,1,2,,3,4,,7,,,",
-        "b,1,new,1,2,,3,4,,,0.2500,0.2500,",
+        "a,1,,1,2,,3,4,,7,,,,",
+        "b,1,new,1,2,,3,4,,,0.2500,,0.2500,",
     ]
 
 
