@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
-import shutil
 from html.parser import HTMLParser
 
 import cv2
 import numpy as np
 import pytest
+from browsers import chromium, network_events, set_width
 
 from evaluation.rank.examples import Example
 from evaluation.rank.page import PageText, render_report
@@ -143,30 +142,11 @@ def test_a_prediction_of_another_shape_is_not_drawn():
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     """Open the page in headless Chromium, network and console logged; skip where there is no Chromium."""
-    webdriver = pytest.importorskip("selenium.webdriver")
-    service_module = pytest.importorskip("selenium.webdriver.chrome.service")
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    driver_program = shutil.which("chromedriver")
-    if program is None or driver_program is None:
-        pytest.skip("no Chromium with its driver here (Debian: apt-get install chromium chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=service_module.Service(driver_program))
     page = tmp_path_factory.mktemp("page") / "leaderboard.html"
     page.write_text(example_page(), encoding="utf-8")
-    driver.execute_cdp_cmd("Network.enable", {})
-    driver.get(page.as_uri())
-    yield driver
-    driver.quit()
-
-
-def set_width(driver, width: int, *, mobile: bool = False) -> None:
-    driver.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": mobile}
-    )
+    with chromium(tmp_path_factory.mktemp("profile")) as driver:
+        driver.get(page.as_uri())
+        yield driver
 
 
 def click(driver, selector: str, index: int = 0) -> None:
@@ -262,7 +242,7 @@ def test_print_shows_all_panels_and_no_buttons(browser):
 @pytest.mark.slow
 def test_the_browser_fetched_one_file_and_complained_of_nothing(browser):
     """Runs last: looks back on everything that the tests before it did."""
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    events = network_events(browser)
     addresses = {e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"}
     outside = [address for address in addresses if not address.startswith("data:")]
     assert [address.rsplit("/", 1)[-1] for address in outside] == ["leaderboard.html"]

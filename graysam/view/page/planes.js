@@ -213,7 +213,7 @@ export class PlaneView {
       this.pictureKey = key;
     }
     context.imageSmoothingEnabled = this.view.scale < SMOOTH_BELOW;
-    context.imageSmoothingQuality = "high";
+    context.imageSmoothingQuality = this.view.scale < 1 ? "medium" : "low"; // bilinear where it is enlarged
     this.drawThere(context, this.picture);
   }
 
