@@ -35,6 +35,7 @@ PAGES = (
     "docs/view.md",
     "docs/prepare-data.md",
     "docs/train.md",
+    "docs/adapt.md",
     "docs/evaluate.md",
     "docs/cluster.md",
     "docs/how-it-works.md",
@@ -57,6 +58,14 @@ ELSEWHERE = {
     'pip install ".[files]"': ("tests/test_install.py", '"install", *options, wheel'),
     'pip install ".[view,files]"': ("tests/test_install.py", '"install", *options, wheel'),
     "graysam view demo/scans": ("tests/graysam/cli/test_view_command.py", '"graysam", "view", *map(str, options)'),
+    "graysam adapt --data my-cases --out my-weights --minutes 10": (
+        "tests/train/test_adapt.py",
+        'graysam.cli.main(["adapt"',
+    ),
+    "graysam predict -i inputs -o outputs --weights my-weights": (
+        "tests/train/test_adapt.py",
+        'graysam.cli.main(["predict"',
+    ),
     "make train-smoke": ("tests/benchmarks/test_chain.py", "run_chain"),
 }
 # What would take hours, and what is run in its place; all else of the command stays.

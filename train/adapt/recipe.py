@@ -1,0 +1,91 @@
+"""Says what is trained, and how: the one place for the numbers of `graysam adapt`.
+
+Gives a config for `train.trainer`, whose batches, losses and checkpoints are used as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal, get_args
+
+from graysam.models.spec import ModelSpec
+from graysam.store import StoreEntry
+from train.config import DataConfig, OptimiserConfig, RunConfig, TuningConfig
+
+Method = Literal["decoder", "low-rank", "all"]
+METHODS: Final[tuple[Method, ...]] = get_args(Method)
+
+FEW_CASES: Final = 10
+"""Below so many cases the decoder alone is trained."""
+SHARES: Final = (0.4, 0.7, 1.0)
+"""Of the new weights in the mean with the old ones; the smallest one that does about as well is taken."""
+MOST_PASSES: Final = 80
+"""Over the training objects; few cases are learnt by heart long before the minutes are over."""
+FEWEST_STEPS: Final = 40
+IMAGES_PER_BATCH: Final = 4
+PROMPTS_PER_IMAGE: Final = 2
+
+TUNING: Final[dict[Method, TuningConfig]] = {
+    # Norms keep the statistics of the millions of slices that they have seen: those of batches of four are noise.
+    "decoder": TuningConfig(frozen=("encoder",), freeze_norm=True),
+    "low-rank": TuningConfig(lora_rank=8, lora_scale=8.0, lora_parts=("encoder", "decoder"), freeze_norm=True),
+    "all": TuningConfig(freeze_norm=True),
+}
+LEARNING_RATES: Final[dict[Method, float]] = {"decoder": 3e-4, "low-rank": 1e-3, "all": 2e-4}
+
+
+def chosen_method(cases: int) -> Method:
+    """Choose by the number of cases what is trained."""
+    return "decoder" if cases < FEW_CASES else "low-rank"
+
+
+def recipe(
+    spec: ModelSpec,
+    entries: Sequence[StoreEntry],
+    method: Method,
+    *,
+    minutes: float,
+    seed: int,
+    bf16: bool,
+    watched: int,
+) -> RunConfig:
+    """Give the config of one training.
+
+    Args:
+        spec: of the model.
+        entries: what is learnt from.
+        method: what is trained.
+        minutes: the longest that it may take.
+        seed: of every draw.
+        bf16: whether the CPU multiplies in bfloat16.
+        watched: prompts of each modality that a validation asks.
+    """
+    objects = sum(min(len(entry.objects), PROMPTS_PER_IMAGE) for entry in entries)
+    steps = MOST_PASSES * objects // (IMAGES_PER_BATCH * PROMPTS_PER_IMAGE)
+    data = DataConfig(
+        images_per_batch=IMAGES_PER_BATCH,
+        prompts_per_image=PROMPTS_PER_IMAGE,
+        tight=0.3,
+        proportional=0.1,
+        outwards=0.4,
+        propagation=0.5 if spec.memory and any(entry.z >= 0 for entry in entries) else 0.0,
+        # Objects that nobody labelled keep alive what the model knew: that an object is what stands out in its box.
+        superpixels=0.08,
+        synthetic=0.08,
+    )
+    optimiser = OptimiserConfig(
+        learning_rate=LEARNING_RATES[method], weight_decay=0.01, warmup=0.1, schedule="cosine", ema=0.98
+    )
+    return RunConfig(
+        model=spec,
+        data=data,
+        optimiser=optimiser,
+        tuning=TUNING[method],
+        seed=seed,
+        steps=max(FEWEST_STEPS, steps),
+        minutes=minutes,
+        validate_minutes=minutes / 6,
+        validate_prompts=watched,
+        checkpoint_minutes=0.25,
+        precision="bf16" if bf16 else "fp32",
+    )
