@@ -19,22 +19,24 @@ from graysam.models.network import EmbeddingShape
 def packed_shape(maps: Sequence[EmbeddingShape]) -> EmbeddingShape:
     """Give channels, height and width of what `pack` makes of such maps; the first one gives the grid."""
     _, height, width = maps[0]
-    return sum(channels * (rows // height) ** 2 for channels, rows, _ in maps), height, width
+    return sum(each[0] * f**2 for each, f in zip(maps, _factors(maps), strict=True)), height, width
 
 
-def pack(maps: Sequence[Tensor]) -> Tensor:
-    """Lay maps (B, C, f h, f w), f a whole number of each, behind each other: (B, all channels, h, w)."""
-    height = maps[0].shape[2]
-    return torch.cat([_coarser(each, each.shape[2] // height) for each in maps], dim=1)
+def pack(tensors: Sequence[Tensor], maps: Sequence[EmbeddingShape]) -> Tensor:
+    """Lay maps (B, C, f h, f w), of the shapes given, behind each other: (B, all channels, h, w)."""
+    finer = _factors(maps)
+    return torch.cat(
+        [F.pixel_unshuffle(each, f) if f > 1 else each for each, f in zip(tensors, finer, strict=True)], dim=1
+    )
 
 
 def unpack(packed: Tensor, maps: Sequence[EmbeddingShape]) -> list[Tensor]:
     """Give the maps that `pack` laid into an array, by their shapes."""
-    _, height, _ = maps[0]
-    finer = [rows // height for _, rows, _ in maps]
+    finer = _factors(maps)
     parts = torch.split(packed, [each[0] * f**2 for each, f in zip(maps, finer, strict=True)], dim=1)
     return [F.pixel_shuffle(part, f) if f > 1 else part for part, f in zip(parts, finer, strict=True)]
 
 
-def _coarser(features: Tensor, factor: int) -> Tensor:
-    return F.pixel_unshuffle(features, factor) if factor > 1 else features
+def _factors(maps: Sequence[EmbeddingShape]) -> list[int]:
+    """Give how many times finer each map's grid is than the first one's."""
+    return [rows // maps[0][1] for _, rows, _ in maps]

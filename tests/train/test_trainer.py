@@ -33,7 +33,11 @@ def same_weights(first: nn.Module, second: nn.Module) -> bool:
 
 
 def config_file(folder: Path, config: RunConfig, *, extra: str = "") -> Path:
-    model = "\n".join(f"{key} = {json.dumps(value)}" for key, value in config.model.to_dict().items())
+    values = config.model.to_dict()
+    options = values.pop("encoder_options", None)
+    model = "\n".join(f"{key} = {json.dumps(value)}" for key, value in values.items())
+    if options:
+        model += "\n[model.encoder_options]\n" + "\n".join(f"{key} = {value}" for key, value in options.items())
     path = folder / "tiny.toml"
     path.write_text(
         f'precision = "fp32"\ncheckpoint_minutes = 0.0\n{extra}\n[model]\n{model}\n[data]\nimages_per_batch = 2\n'
@@ -229,8 +233,20 @@ distributed.destroy_process_group()
 SAM = {"decoder": "sam", "encoder": "efficientvit_l0", "neck_size": 4, "embedding_width": 256}
 
 
+SWIN = {
+    "decoder": "sam_skips",
+    "encoder": "swin",
+    "embedding_width": 128,
+    "encoder_options": {"widths": (16,) * 4, "depths": (2,) * 4, "heads": (1,) * 4, "embedding": 16},
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("model", "accumulate"), [({}, 1), (SAM, 2)], ids=["box_frame", "sam, two batches a step"])
+@pytest.mark.parametrize(
+    ("model", "accumulate"),
+    [({}, 1), (SAM, 2), (SWIN, 1)],
+    ids=["box_frame", "sam, two batches a step", "swin and its skips"],
+)
 def test_two_gloo_processes_have_the_gradient_of_one_process_with_the_same_global_batch(
     tmp_path: Path, tiny_config: RunConfig, store: PackedStore, store_path: Path, model: dict, accumulate: int
 ):

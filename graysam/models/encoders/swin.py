@@ -181,6 +181,7 @@ class SwinEncoder(Encoder):
         super().__init__(spec)
         options = cast(SwinOptions, spec.options)
         widths = options.widths
+        self._shapes = self.maps(spec)
         self.patch_embed = PatchEmbedding(widths[0])
         strides = (1, *STAGE_STRIDES)
         for index, (inputs, outputs) in enumerate(zip(widths, (*widths[1:], widths[-1]), strict=True)):
@@ -223,7 +224,7 @@ class SwinEncoder(Encoder):
         for index in range(len(STAGE_STRIDES)):
             features = self.get_submodule(f"stage{index + 1}")(features)
             stages.append(features)
-        return pack([self.neck(features), *stages])
+        return pack([self.neck(features), *stages], self._shapes)
 
 
 def offset_index() -> Tensor:

@@ -128,7 +128,7 @@ def test_maps_are_packed_behind_each_other_and_come_back():
     # A map of 2 x 4 x 4 becomes 8 channels of 2 x 2: each channel's 4 pixels of a square of 2 x 2.
     coarse, fine = torch.arange(4.0).reshape(1, 1, 2, 2), torch.arange(32.0).reshape(1, 2, 4, 4)
     shapes = [(1, 2, 2), (2, 4, 4)]
-    packed = pack([coarse, fine])
+    packed = pack([coarse, fine], shapes)
     assert packed_shape(shapes) == tuple(packed.shape[1:]) == (9, 2, 2)
     assert packed[0, 1:5, 0, 0].tolist() == [0, 1, 4, 5]
     assert all(torch.equal(*pair) for pair in zip(unpack(packed, shapes), [coarse, fine], strict=True))
