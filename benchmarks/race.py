@@ -1,13 +1,15 @@
-"""Trains several designs for the same time on the same data, and puts their quality and cost into one table.
-
-    python -m benchmarks.race --store S --out runs/race --minutes 20 --designs graysam graysam-narrow l0 l0-lean
+"""Trains the systems of the field for the same time on the same data, and puts their quality and cost into one table.
 
     python -m benchmarks.race --list
+    python -m benchmarks.race --store S --out runs/race --minutes 20 --stage-one 5
+    python -m benchmarks.race --store S --out runs/race --minutes 20 --designs graysam graysam-narrow l0 l0-lean
 
-A design is the name of a config in train/configs, or the path of one; `--list` shows those of the field's systems, and
-where their weights come from. Given again, the command goes on where it was
-stopped. The folder gets a run for each design, race.md with the table, race.json, and curves.csv with every validation
-of every design.
+A design is a name of `--list`, the name of a config in train/configs, or the path of one; without `--designs` the whole
+list runs. Systems with published weights are judged with them, and once more after training from them (NAME-tuned);
+those whose weights cannot be had are timed with random ones. The ellipse in the box is always a row.
+
+Given again, the command goes on where it was stopped. The folder gets a run for each design, race.md with the table,
+race.json, and curves.csv with every validation of every design. `benchmarks.peers` makes docs/peers.md of race.json.
 """
 
 from __future__ import annotations
@@ -21,26 +23,19 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Final, Literal
 
-import torch
-
-from benchmarks.model_cost import ModelCost, measure_model
-from benchmarks.recorded import read_figures
-from benchmarks.rows import CONFIGS, listing
-from evaluation.prompts import (
-    BASELINES,
-    BOX_KIND_TITLES,
-    BOX_KINDS,
-    BoxKind,
-    engine_answer,
-    means_by_kind,
-    validation_prompts,
-)
+from benchmarks.judge import Judged, as_judged, export_random, judge, judge_ellipse, prompts_of
+from benchmarks.machine import machine_facts
+from benchmarks.recorded import read_figures, write_figures
+from benchmarks.rows import CONFIGS, ORIGINS, ROWS, Origin, listing
+from evaluation.prompts import BOX_KIND_TITLES, BOX_KINDS, BoxKind, ValidationPrompt
 from evaluation.tables import markdown_table
-from graysam.api import Segmenter
 from graysam.console import run_command
 from graysam.errors import GraySamError
+from graysam.export import export
 from graysam.store import open_store
 from train.config import read_config
 from train.run_folder import read_rows
@@ -57,39 +52,63 @@ CPU_SETTINGS = {
     "MALLOC_ARENA_MAX": "1",
     "OMP_NUM_THREADS": "1",
 }
-BOX_COUNTS = (1, 8)
-TIMED_REPEATS = 10
-Baselines = Mapping[str, Mapping[BoxKind, tuple[float, float]]]
 CURVE_POINTS = 4  # validations of a learning curve, the last one at the end
+TEACHER: Final = "litemedsam"
+STAGE_ONE: Final = frozenset({"swin-litemedsam"})
+"""Designs whose paper first teaches the encoder what the teacher's sees."""
+TUNED: Final = "-tuned"
+SHOWN_KINDS: Final[tuple[BoxKind, ...]] = ("tight", "outwards")
+
+Way = Literal["as it is", "trained", "tuned", "random"]
 
 
 class RaceError(GraySamError):
-    """A design could not be trained."""
+    """A design could not be trained, or its weights are not there."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A design's figures.
+class Entrant:
+    """A design in the race.
 
     Attributes:
-        design: name of its config.
-        minutes, images: of training.
-        million_parameters: of the whole model.
-        gmac_encode, gmac_box: multiply-accumulates of an image and of a box, in thousand millions.
-        ms_encode, ms_box, ms_box_of_8: medians in fp32; a box alone, and its share when eight go together.
-        scores: (DSC, NSD) over the modalities, by kind of box.
+        name: of its folder and its row.
+        way: where its weights come from: as they lie in the folder of weights, trained here from the start, trained
+            here from those ("tuned"), or random.
+        config: what trains it, and what its spec is.
+        weights: name in the folder of weights; of those that are as they are or tuned.
     """
 
-    design: str
-    minutes: float
-    images: int
-    million_parameters: float
-    gmac_encode: float
-    gmac_box: float
-    ms_encode: float
-    ms_box: float
-    ms_box_of_8: float
-    scores: dict[BoxKind, tuple[float, float]]
+    name: str
+    way: Way
+    config: Path
+    weights: str = ""
+
+
+def entrants() -> dict[str, Entrant]:
+    """Give the systems of the field as they stand in `benchmarks.rows`, by name, in its order."""
+    ways: dict[Origin, Way] = {"repository": "trained", "race": "trained", "released": "as it is", "random": "random"}
+    found = []
+    for row in ROWS:
+        name, config = row.spec.name, CONFIGS / f"{row.config}.toml"
+        found.append(Entrant(name, ways[row.origin], config, name))
+        if row.origin == "released":
+            found.append(Entrant(name + TUNED, "tuned", config, name))
+        if row.origin == "repository":
+            found.append(Entrant(name + "-shipped", "as it is", config, name))
+    return {each.name: each for each in found}
+
+
+def entrant(design: str) -> Entrant:
+    """Find a design: of the field's, or the one that a config describes, by its name or its path.
+
+    Raises:
+        RaceError: there is none.
+    """
+    known = entrants()
+    if design in known:
+        return known[design]
+    path = config_path(design)
+    return Entrant(path.stem, "trained", path)
 
 
 def config_path(design: str) -> Path:
@@ -101,15 +120,23 @@ def config_path(design: str) -> Path:
     for path in (Path(design), CONFIGS / f"{design}.toml"):
         if path.is_file():
             return path
-    known = ", ".join(sorted(each.stem for each in CONFIGS.glob("*.toml")))
+    known = ", ".join(sorted({*entrants(), *(each.stem for each in CONFIGS.glob("*.toml"))}))
     raise RaceError(f"design {design!r}: no such file, and not one of {known}.")
 
 
 def training_command(
-    config: Path, store: Path, folder: Path, *, minutes: float, processes: int, per_modality: int
+    config: Path,
+    store: Path,
+    folder: Path,
+    *,
+    minutes: float,
+    processes: int,
+    per_modality: int,
+    initial: Path | None = None,
 ) -> list[str]:
     """Give the command that trains one design."""
     options = ["--config", str(config), "--store", str(store), "--out", str(folder), "--minutes", str(minutes)]
+    options += ["--init", str(initial)] if initial else []
     options += ["--validate-minutes", str(minutes / CURVE_POINTS), "--validate-prompts", str(per_modality)]
     if processes == 1:
         return [sys.executable, "-m", "train.run", *options]
@@ -117,137 +144,155 @@ def training_command(
     return [*torchrun, "-m", "train.run", *options]
 
 
-def train_design(config: Path, store: Path, folder: Path, *, minutes: float, processes: int, per_modality: int) -> None:
-    """Train one design, or go on with it, in processes of their own.
+def distillation_command(
+    config: Path, store: Path, folder: Path, *, minutes: float, teacher: Path, slices: int
+) -> list[str]:
+    """Give the command of stage one; the teacher's embeddings lie beside the runs, for all students."""
+    options = ["--teacher", str(teacher), "--config", str(config), "--store", str(store), "--out", str(folder)]
+    options += ["--embeddings", str(folder.parent.parent / "embeddings"), "--slices", str(slices), "--bits", "8"]
+    return [sys.executable, "-m", "train.distill", *options, "--minutes", str(minutes), "--threads", "1"]
+
+
+def run_stage(command: Sequence[str], what: str) -> None:
+    """Run one stage in processes of its own.
 
     Raises:
-        RaceError: the training failed.
+        RaceError: it failed.
     """
-    paths = [path.resolve() for path in (config, store, folder)]  # the processes run in the repository's root
-    command = training_command(*paths, minutes=minutes, processes=processes, per_modality=per_modality)
+    # The processes run in the repository's root.
     done = subprocess.run(command, cwd=REPOSITORY, env={**os.environ, **CPU_SETTINGS})
     if done.returncode != 0:
-        raise RaceError(f"{config.stem}: training ended with status {done.returncode}; the same command goes on.")
+        raise RaceError(f"{what} ended with status {done.returncode}; the same command goes on.")
 
 
-def judge(
-    design: str, config: Path, store: Path, folder: Path, *, processes: int, threads: int, per_modality: int
-) -> Entry:
-    """Score a trained design on all validation prompts, and measure what it costs."""
-    settings = read_config(config)
-    spec = settings.model
-    segmenter = Segmenter.load(folder / "best.pt", "torch", "fp32", threads)
-    prompts = validation_prompts(open_store(store), per_modality=per_modality)
-    means = means_by_kind(prompts, engine_answer(segmenter.engine))
-    torch.set_num_threads(threads)
-    cost = measure_model(spec, box_counts=BOX_COUNTS, repeats=TIMED_REPEATS)
-    last = read_rows(folder / "validation.csv")[-1]
-    images_per_step = settings.data.images_per_batch * settings.optimiser.accumulate * processes
-    return entry_from(
-        design,
-        cost,
-        minutes=last["minutes"],
-        images=int(last["step"]) * images_per_step,
-        scores={kind: means[kind]["mean"] for kind in means},
+def prepare_weights(one: Entrant, folder: Path, options: argparse.Namespace) -> tuple[Path, str]:
+    """Give the exported weights of a design, and where they come from in words; train them first where needed.
+
+    Raises:
+        RaceError: weights are not there, or the training failed.
+    """
+    exported = folder / "weights"
+    if one.way == "as it is":
+        shipped = one.name.removesuffix("-shipped") != one.name
+        return _ready_weights(one, options), ORIGINS["repository" if shipped else "released"]
+    if one.way == "random":
+        spec = read_config(one.config).model
+        # Enough slices to find any range; what int8 answers with random weights does not matter.
+        export_random(spec, exported, calibration=options.store.resolve(), count=2)
+        return exported, ORIGINS["random"]
+    words = train_entrant(one, folder, options)
+    count = options.calibration_slices
+    export(folder / "best.pt", exported, calibration=options.store if count else None, count=count)
+    return exported, words
+
+
+def _ready_weights(one: Entrant, options: argparse.Namespace) -> Path:
+    folder: Path = options.weights / one.weights
+    if not (folder / "spec.json").is_file():
+        raise RaceError(f"{one.name}: wanted its weights in {folder}, found none; make them with make weights-NAME.")
+    return folder
+
+
+def train_entrant(one: Entrant, folder: Path, options: argparse.Namespace) -> str:
+    """Train a design, or go on with it, after stage one where its paper has one; say for how long."""
+    config, store, run = (path.resolve() for path in (one.config, options.store, folder))
+    initial, before = None, ""
+    if one.way == "tuned":
+        initial = (_ready_weights(one, options) / "model.pt").resolve()
+        before = "released, then "
+    elif one.name in STAGE_ONE and options.stage_one > 0:
+        teacher = (_ready_weights(Entrant(TEACHER, "as it is", config, TEACHER), options) / "model.pt").resolve()
+        stage = run / "stage-one"
+        command = distillation_command(
+            config, store, stage, minutes=options.stage_one, teacher=teacher, slices=options.stage_one_slices
+        )
+        run_stage(command, f"{one.name}: distillation")
+        initial = stage / "best.pt"
+        before = f"distilled for {options.stage_one:g} min, then "
+    command = training_command(
+        config,
+        store,
+        run,
+        minutes=options.minutes,
+        processes=options.processes,
+        per_modality=options.per_modality,
+        initial=initial,
     )
+    run_stage(command, f"{one.name}: training")
+    minutes = read_rows(folder / "validation.csv")[-1]["minutes"]
+    return f"{before}trained here for {minutes:.3g} min"
 
 
-def entry_from(
-    design: str, cost: ModelCost, *, minutes: float, images: int, scores: dict[BoxKind, tuple[float, float]]
-) -> Entry:
-    """Put the figures of a design together."""
-    encode, one, eight = cost.steps
-    return Entry(
-        design=design,
-        minutes=minutes,
-        images=images,
-        million_parameters=round(cost.parameters / 1e6, 2),
-        gmac_encode=encode.gmac,
-        gmac_box=one.gmac,
-        ms_encode=encode.ms_median,
-        ms_box=one.ms_median,
-        ms_box_of_8=round(eight.ms_median / BOX_COUNTS[1], 1),
-        scores=scores,
-    )
+def race_table(rows: Sequence[Judged]) -> str:
+    """Lay out the rows: those with scores by the first split's tight boxes, then those timed only; DSC/NSD in %."""
+    splits = list(dict.fromkeys(split for row in rows for split in row.scores))
+    header = ["design", "weights", "M params", "GMAC image + box"]
+    header += [f"{split}, {BOX_KIND_TITLES[kind]}" for split in splits for kind in SHOWN_KINDS]
+    header += ["ms slice + box, fp32", "the same, int8", "2D: s, MiB", "3D: s, MiB"]
+    ordered = sorted(rows, key=lambda row: -row.scores[splits[0]]["tight"][0] if row.scores else 1.0)
+    return markdown_table(header, [_cells(row, splits) for row in ordered]) + "\n"
 
 
-def race_table(entries: Sequence[Entry], baselines: Baselines) -> str:
-    """Lay out the designs, best first, and the baselines below them; DSC/NSD in %."""
-    header = ["design", "min", "images", "M params", "GMAC image + box", "ms image; box; box of 8"]
-    rows = [
-        [
-            each.design,
-            f"{each.minutes:.1f}",
-            each.images,
-            f"{each.million_parameters:.2f}",
-            f"{each.gmac_encode:.2f} + {each.gmac_box:.2f}",
-            f"{each.ms_encode:.0f}; {each.ms_box:.0f}; {each.ms_box_of_8:.1f}",
-            *_by_kind(each.scores),
-        ]
-        for each in sorted(entries, key=lambda each: each.scores["tight"][0], reverse=True)
-    ]
-    rows += [[name, *[""] * (len(header) - 1), *_by_kind(scores)] for name, scores in baselines.items()]
-    return markdown_table([*header, *BOX_KIND_TITLES.values()], rows) + "\n"
-
-
-def _by_kind(scores: Mapping[BoxKind, tuple[float, float]]) -> list[str]:
-    return [_percent(scores[kind]) for kind in BOX_KINDS]
+def _cells(row: Judged, splits: Sequence[str]) -> list[str]:
+    costs = ["" if row.million_parameters is None else f"{row.million_parameters:.2f}"]
+    costs.append("" if row.gmac_encode is None else f"{row.gmac_encode:.2f} + {row.gmac_box:.2f}")
+    scores = [_percent(row.scores[split][kind]) if row.scores else "" for split in splits for kind in SHOWN_KINDS]
+    times = []
+    for precision in ("fp32", "int8"):
+        took = row.milliseconds.get(precision)
+        times.append(f"{took['encode_ms_median']:.0f} + {took['decode_ms_median']:.1f}" if took else "")
+    for kind in ("2d", "3d"):
+        process = row.processes.get(kind)
+        times.append(f"{process['seconds']:.2f}, {process['mebibytes']:.0f}" if process else "")
+    return [row.name, row.weights, *costs, *scores, *times]
 
 
 def _percent(score: tuple[float, float]) -> str:
     return f"{100 * score[0]:.1f}/{100 * score[1]:.1f}"
 
 
-def write_results(folder: Path, entries: Sequence[Entry], baselines: Baselines) -> None:
+def write_results(folder: Path, rows: Sequence[Judged], facts: Mapping[str, Any]) -> None:
     """Write race.md, race.json and curves.csv."""
-    (folder / "race.md").write_text(race_table(entries, baselines))
-    figures = {"entries": [asdict(entry) for entry in entries], "baselines": baselines}
-    (folder / "race.json").write_text(json.dumps(figures, indent=1) + "\n")
+    (folder / "race.md").write_text(race_table(rows), encoding="utf-8")
+    write_figures(folder / "race.json", {**facts, "rows": [asdict(row) for row in rows]})
     columns = ("step", "minutes", *(f"{kind}_mean_{metric}" for kind in BOX_KINDS for metric in ("dsc", "nsd")))
     with (folder / "curves.csv").open("w", newline="") as out:
         writer = csv.writer(out)
         writer.writerow(("design", *columns))
-        for entry in entries:
-            for row in read_rows(folder / entry.design / "validation.csv"):
-                writer.writerow((entry.design, *(row[column] for column in columns)))
+        for each in rows:
+            for row in read_rows(folder / each.name / "validation.csv"):
+                writer.writerow((each.name, *(row[column] for column in columns)))
 
 
-def run_race(options: argparse.Namespace) -> list[Entry]:
-    """Train and judge every design that has not been judged yet."""
-    entries: list[Entry] = []
-    for design in options.designs:
-        config = config_path(design)
-        folder: Path = options.out / config.stem
-        judged = folder / "race_entry.json"
+def run_race(options: argparse.Namespace, prompts: Mapping[str, Sequence[ValidationPrompt]]) -> list[Judged]:
+    """Train and judge every design that has not been judged yet; the ellipse comes last."""
+    rows: list[Judged] = []
+    for one in [entrant(design) for design in options.designs or entrants()]:
+        folder: Path = options.out / one.name
+        judged = folder / "judged.json"
         if not judged.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            train_design(
-                config,
-                options.store,
-                folder,
-                minutes=options.minutes,
-                processes=options.processes,
-                per_modality=options.per_modality,
-            )
-            entry = judge(
-                config.stem,
-                config,
-                options.store,
-                folder,
-                processes=options.processes,
-                threads=options.threads,
-                per_modality=options.per_modality,
-            )
-            judged.write_text(json.dumps(asdict(entry)) + "\n")
-        entries.append(_read_entry(judged))
-        logger.info("race: %s judged", config.stem)
-    return entries
+            weights, words = prepare_weights(one, folder, options)
+            row = judge(one.name, weights, words, prompts, threads=options.threads, for_speed_only=one.way == "random")
+            judged.write_text(json.dumps(asdict(row)) + "\n", encoding="utf-8")
+        rows.append(as_judged(read_figures(judged)))
+        logger.info("race: %s judged", one.name)
+    return [*rows, judge_ellipse(prompts)]
 
 
-def _read_entry(path: Path) -> Entry:
-    values = read_figures(path)
-    scores = {kind: (float(values["scores"][kind][0]), float(values["scores"][kind][1])) for kind in BOX_KINDS}
-    return Entry(**{**values, "scores": scores})
+def chosen_splits(store: Path, wanted: Sequence[str]) -> list[str]:
+    """Give those of the wanted splits that a store has; the others are named in a warning.
+
+    Raises:
+        RaceError: it has none.
+    """
+    present = {entry.split for entry in open_store(store).entries}
+    if missing := [split for split in wanted if split not in present]:
+        logger.warning("%s: has no split %s; the table goes without", store.name, ", ".join(missing))
+    chosen = [split for split in wanted if split in present]
+    if not chosen:
+        raise RaceError(f"{store}: wanted a split {' or '.join(wanted)}, found {', '.join(sorted(present))}.")
+    return chosen
 
 
 class ListRows(argparse.Action):
@@ -259,31 +304,47 @@ class ListRows(argparse.Action):
         parser.exit()
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the race and print its table; exit status 2 when a design could not be trained."""
+def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", action=ListRows, nargs=0, help="show the systems of the field, and do nothing else")
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder for runs and results")
     parser.add_argument("--minutes", type=float, required=True, help="of training for each design")
-    parser.add_argument("--designs", nargs="+", required=True, help="names in train/configs, or files")
+    parser.add_argument("--designs", nargs="+", help="names of the list or of configs, or files (all of the list)")
+    parser.add_argument("--splits", nargs="+", default=["val", "far"], help="of the store, to score (default: val far)")
+    parser.add_argument("--stage-one", type=float, default=0.0, metavar="MINUTES", help="of distillation (default: 0)")
+    parser.add_argument("--stage-one-slices", type=int, default=2000, metavar="N", help="to distil from (2000)")
+    parser.add_argument("--weights", type=Path, default=REPOSITORY / "weights", metavar="DIR", help="published weights")
+    parser.add_argument("--calibration-slices", type=int, default=60, metavar="N", help="for int8; 0: none (60)")
     parser.add_argument("--processes", type=int, default=2, help="training processes of one thread (default: 2)")
     parser.add_argument("--threads", type=int, default=2, help="threads for the timings (default: 2)")
     parser.add_argument("--per-modality", type=int, default=55, help="validation prompts (default: 55)")
-    options = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the race and print its table; exit status 2 when a design could not be trained."""
+    options = parse_options(argv)
     return run_command(lambda: race(options))
 
 
 def race(options: argparse.Namespace) -> None:
     """Run the race, write its files and print its table."""
-    entries = run_race(options)
-    prompts = validation_prompts(open_store(options.store), per_modality=options.per_modality)
-    baselines = {
-        name: {kind: means["mean"] for kind, means in means_by_kind(prompts, answer).items()}
-        for name, answer in BASELINES.items()
+    splits = chosen_splits(options.store, options.splits)
+    prompts = prompts_of(open_store(options.store), splits, per_modality=options.per_modality)
+    load_before = os.getloadavg()[0]
+    rows = run_race(options, prompts)
+    facts = {
+        "command": "python -m benchmarks.race --store STORE --minutes MINUTES",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine_facts(("numpy", "opencv-python-headless", "openvino", "torch")),
+        "load_average_before": round(load_before, 2),
+        "threads": options.threads,
+        "prompts": {split: len(chosen) for split, chosen in prompts.items()},
     }
-    write_results(options.out, entries, baselines)
-    print(race_table(entries, baselines))
+    write_results(options.out, rows, facts)
+    print(race_table(rows))
 
 
 if __name__ == "__main__":

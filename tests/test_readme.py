@@ -42,6 +42,7 @@ PAGES = (
     "docs/extend.md",
     "docs/models.md",
     "docs/results.md",
+    "docs/peers.md",
     "docs/experiments.md",
     "CONTRIBUTING.md",
 )
@@ -79,6 +80,7 @@ SHORTENED = {
     "--minutes 20 --designs graysam graysam-narrow": (
         "--minutes 0.02 --designs smoke --processes 1 --threads 1 --per-modality 2"
     ),
+    "--cases US_0525 MR_0179 --runs 3": "--cases US_0525 --runs 1",
     "--calibration store/all.store": "--calibration store/all.store --calibration-slices 4",
     "python -m benchmarks.validate": "python -m benchmarks.validate --per-modality 1 --most-volumes 1",
 }

@@ -2,10 +2,11 @@
 
     python -m train.distill --teacher runs/big/best.pt --config train/configs/graysam.toml --store S --out runs/x
 
-The first stage of LiteMedSAM and Swin-LiteMedSAM. The teacher embeds every slice of the training split once; the
-embeddings lie on disk in half precision. The student's encoder then learns to give the same embeddings by their mean
-absolute difference; where widths or grids differ, a 1x1 convolution and a resize stand between the two, and are
-thrown away in the end. The second stage starts from the result: `python -m train.run --init runs/x/best.pt ...`.
+The first stage of LiteMedSAM and Swin-LiteMedSAM. The teacher embeds every slice of the training split once, or as many
+as `--slices` says; the embeddings lie on disk in half precision, or with `--bits 8` in half of that. The student's
+encoder then learns to give the same embeddings by their mean absolute difference; where widths or grids differ, a 1x1
+convolution and a resize stand between the two, and are thrown away in the end. The second stage starts from the result:
+`python -m train.run --init runs/x/best.pt ...`.
 
 A teacher is any model of this project, or an official checkpoint with `--teacher-spec l0`.
 """
@@ -19,7 +20,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -45,6 +46,9 @@ logger = logging.getLogger("train")
 
 LOG_EVERY_STEPS = 50
 REPORT_EVERY_SLICES = 500
+LEVELS = 255  # between the lowest and the highest number of a channel in 8 bits
+
+Bits = Literal[8, 16]
 
 
 class DistillationError(GraySamError):
@@ -56,56 +60,118 @@ class StoredEmbeddings:
     """A teacher's embeddings on disk.
 
     Attributes:
-        values: (slices, C, h, w) float16, mapped, in the order of the training split.
+        values: (slices, C, h, w), mapped: float16, or uint8 between the bounds of each channel.
         teacher: name of the teacher's spec.
+        numbers: which slices of the training split they are of, in rising order.
+        bounds: (slices, C, 2) float32, the lowest value of each channel and the step between two levels; None for
+            float16.
     """
 
-    values: NDArray[np.float16]
+    values: NDArray[np.float16] | NDArray[np.uint8]
     teacher: str
+    numbers: tuple[int, ...]
+    bounds: NDArray[np.float32] | None = None
+
+    def read(self, row: int) -> NDArray[np.float32]:
+        """Give the embedding in a row: (C, h, w)."""
+        values: NDArray[np.float32] = self.values[row].astype(np.float32)
+        if self.bounds is not None:
+            lowest, step = self.bounds[row].T[:, :, None, None]
+            values = lowest + step * values
+        return values
+
+    def write(self, row: int, embedding: NDArray[np.float32]) -> None:
+        """Put an embedding into a row."""
+        if self.bounds is None:
+            self.values[row] = embedding
+            return
+        lowest, highest = embedding.min(axis=(1, 2)), embedding.max(axis=(1, 2))
+        step = np.maximum((highest - lowest) / LEVELS, np.finfo(np.float32).tiny)
+        self.values[row] = np.rint((embedding - lowest[:, None, None]) / step[:, None, None])
+        self.bounds[row] = np.stack([lowest, step], axis=1)
+
+    def flush(self) -> None:
+        """Bring what was written to the disk."""
+        for array in (self.values, self.bounds):
+            if isinstance(array, np.memmap):
+                array.flush()
 
 
 def store_embeddings(
-    teacher: Network, memory: SliceMemory, folder: Path, *, data_hash: str, device: torch.device
+    teacher: Network,
+    memory: SliceMemory,
+    folder: Path,
+    *,
+    data_hash: str,
+    device: torch.device,
+    bits: Bits = 16,
+    slices: int | None = None,
 ) -> StoredEmbeddings:
-    """Embed every slice, or go on where an earlier call was stopped; slices already embedded are not done again.
+    """Embed slices, or go on where an earlier call was stopped; slices already embedded are not done again.
 
     Args:
         teacher: in evaluation mode, on the device.
         memory: the training split.
-        folder: takes embeddings.f16 and embeddings.json.
+        folder: takes embeddings.f16 (or .u8, with its .bounds) and embeddings.json.
         data_hash: of the store's index; embeddings of another store are refused.
         device: where the teacher is.
+        bits: of each stored number.
+        slices: how many, drawn evenly over the split; None for all.
 
     Raises:
-        DistillationError: the folder holds embeddings of another store or teacher.
+        DistillationError: the folder holds embeddings of another store or teacher, or of other slices or bits.
     """
     spec = teacher.spec
+    numbers = _chosen(len(memory), slices)
     facts_path = folder / "embeddings.json"
-    origin = {"store_index_sha256": data_hash, "teacher": spec.to_dict()}
+    origin = {"store_index_sha256": data_hash, "teacher": spec.to_dict(), "bits": bits, "slices": len(numbers)}
+    earlier = {"bits": 16, "slices": len(memory)}  # of files that do not say
     facts: dict[str, Any] = {**origin, "done": 0}
     if facts_path.exists():
-        facts = json.loads(facts_path.read_text())
+        facts = earlier | json.loads(facts_path.read_text())
     if {key: facts[key] for key in origin} != origin:
-        raise DistillationError(f"{facts_path}: made from another store or teacher; remove it, or use another folder.")
-    shape = tuple(facts.get("shape") or _embed(teacher, memory.slice_for(spec, 0), device).shape)
-    path = folder / "embeddings.f16"
-    mode = "r+" if path.exists() else "w+"
-    values = np.memmap(path, np.float16, mode, shape=(len(memory), *shape))  # type: ignore[call-overload]
-    for number in range(facts["done"], len(memory)):
-        values[number] = _embed(teacher, memory.slice_for(spec, number), device)
-        if (number + 1) % REPORT_EVERY_SLICES == 0 or number + 1 == len(memory):
-            values.flush()
+        raise DistillationError(
+            f"{facts_path}: made from another store or teacher, or with other --bits or --slices; remove it, or use "
+            "another folder."
+        )
+    shape = tuple(facts.get("shape") or _embed(teacher, memory.slice_for(spec, numbers[0]), device).shape)
+    stored = _open(folder, spec.name, numbers, shape, bits)
+    for row in range(facts["done"], len(numbers)):
+        stored.write(row, _embed(teacher, memory.slice_for(spec, numbers[row]), device))
+        if (row + 1) % REPORT_EVERY_SLICES == 0 or row + 1 == len(numbers):
+            stored.flush()
             with written_whole(facts_path) as temporary:
-                temporary.write_text(json.dumps({**origin, "shape": list(shape), "done": number + 1}) + "\n")
-            logger.info("embedded %d of %d slices", number + 1, len(memory))
-    return StoredEmbeddings(values, spec.name)
+                temporary.write_text(json.dumps({**origin, "shape": list(shape), "done": row + 1}) + "\n")
+            logger.info("embedded %d of %d slices", row + 1, len(numbers))
+    return stored
+
+
+def _chosen(count: int, wanted: int | None) -> tuple[int, ...]:
+    """Give the numbers of the wanted slices in rising order; the draw is the same each time."""
+    if wanted is None or wanted >= count:
+        return tuple(range(count))
+    return tuple(sorted(np.random.default_rng(0).permutation(count)[: max(1, wanted)].tolist()))
+
+
+def _open(folder: Path, teacher: str, numbers: tuple[int, ...], shape: tuple[int, ...], bits: Bits) -> StoredEmbeddings:
+    """Map the files, which are made where they are missing."""
+
+    def mapped(name: str, dtype: type[np.generic], sizes: tuple[int, ...]) -> NDArray[Any]:
+        path = folder / f"embeddings.{name}"
+        mode: Literal["r+", "w+"] = "r+" if path.exists() else "w+"
+        return np.memmap(path, dtype, mode, shape=(len(numbers), *sizes))
+
+    if bits == 16:
+        return StoredEmbeddings(mapped("f16", np.float16, shape), teacher, numbers)
+    bounds = mapped("bounds", np.float32, (shape[0], 2))
+    return StoredEmbeddings(mapped("u8", np.uint8, shape), teacher, numbers, bounds)
 
 
 @torch.inference_mode()
-def _embed(teacher: Network, image: NDArray[np.uint8], device: torch.device) -> NDArray[np.float16]:
+def _embed(teacher: Network, image: NDArray[np.uint8], device: torch.device) -> NDArray[np.float32]:
     canvas = torch.from_numpy(prepare_slice(image, teacher.spec).canvas)[None].to(device)
-    embedding = teacher.embed(canvas)[0]
-    return embedding.float().cpu().numpy().astype(np.float16)
+    embedding: NDArray[np.float32] = teacher.embed(canvas)[0].float().cpu().numpy()
+    return embedding
 
 
 class Distiller:
@@ -131,7 +197,8 @@ class Distiller:
         own = [*self.student.encoder.parameters(), *self.bridge.parameters()]
         self.optimiser = torch.optim.AdamW(own, config.optimiser.learning_rate)
         self.progress = Progress(steps=config.steps, minutes=config.minutes)
-        self._sampler = build_sampler(memory.entries, config.data, seed=config.seed)
+        entries = [memory.entries[number] for number in embeddings.numbers]
+        self._sampler = build_sampler(entries, config.data, seed=config.seed)
 
     def resume(self) -> bool:
         """Take up the last checkpoint, if there is one."""
@@ -199,13 +266,13 @@ class Distiller:
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Give canvases (B, 3, S, S) and the teacher's embeddings (B, C, h, w); slices as they are, not augmented."""
         size = self.config.data.images_per_batch
-        numbers = [
+        rows = [
             self._sampler.draw(image, generator_for(self.config.seed, image))
             for image in range(step * size, (step + 1) * size)
         ]
-        spec = self.config.model
-        canvases = [prepare_slice(self._memory.slice_for(spec, number), spec).canvas for number in numbers]
-        wanted = np.stack([self._embeddings.values[number] for number in numbers]).astype(np.float32)
+        spec, numbers = self.config.model, self._embeddings.numbers
+        canvases = [prepare_slice(self._memory.slice_for(spec, numbers[row]), spec).canvas for row in rows]
+        wanted = np.stack([self._embeddings.read(row) for row in rows])
         return torch.from_numpy(np.stack(canvases)).to(self.device), torch.from_numpy(wanted).to(self.device)
 
 
@@ -218,6 +285,8 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="run folder; an unfinished run in it goes on")
     parser.add_argument("--embeddings", type=Path, help="folder for the teacher's embeddings (default: OUT)")
+    parser.add_argument("--bits", type=int, default=16, choices=(8, 16), help="of a stored number (default: 16)")
+    parser.add_argument("--slices", type=int, help="to embed and learn from, drawn evenly (default: all)")
     parser.add_argument("--minutes", type=float, help="of training, over all sessions; embedding not counted")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--session-minutes", type=float, default=float("inf"))
@@ -243,7 +312,13 @@ def run(options: argparse.Namespace) -> None:
     memory = SliceMemory(open_store(options.store), "train")
     teacher = load_model(options.teacher, spec=SPECS[options.teacher_spec] if options.teacher_spec else None)
     embeddings = store_embeddings(
-        teacher.to(device), memory, folder, data_hash=index_hash(options.store), device=device
+        teacher.to(device),
+        memory,
+        folder,
+        data_hash=index_hash(options.store),
+        device=device,
+        bits=options.bits,
+        slices=options.slices,
     )
     distiller = Distiller(config, memory, embeddings, options.out, device)
     distiller.resume()

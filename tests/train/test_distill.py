@@ -28,9 +28,11 @@ def teacher(tmp_path: Path, tiny_spec: ModelSpec) -> torch.nn.Module:
     return load_model(tmp_path / "teacher.pt")
 
 
-def embed(teacher: torch.nn.Module, store: PackedStore, folder: Path, data_hash: str = "a") -> StoredEmbeddings:
+def embed(
+    teacher: torch.nn.Module, store: PackedStore, folder: Path, data_hash: str = "a", **how: int
+) -> StoredEmbeddings:
     memory = SliceMemory(store, "train")
-    return store_embeddings(teacher, memory, folder, data_hash=data_hash, device=CPU)
+    return store_embeddings(teacher, memory, folder, data_hash=data_hash, device=CPU, **how)
 
 
 def test_embeddings_are_stored_once_in_half_precision(teacher, store: PackedStore, tmp_path: Path):
@@ -51,6 +53,45 @@ def test_embeddings_of_another_store_are_refused(teacher, store: PackedStore, tm
     embed(teacher, store, tmp_path)
     with pytest.raises(DistillationError, match="another store"):
         embed(teacher, store, tmp_path, data_hash="b")
+
+
+def test_eight_bits_hold_each_channel_to_half_a_level(teacher, store: PackedStore, tmp_path: Path):
+    for name in ("half", "eighth"):
+        (tmp_path / name).mkdir()
+    half = embed(teacher, store, tmp_path / "half")
+    stored = embed(teacher, store, tmp_path / "eighth", bits=8)
+    assert stored.values.dtype == np.uint8
+    exact = half.read(3)
+    span = exact.max(axis=(1, 2)) - exact.min(axis=(1, 2))
+    off = np.abs(stored.read(3) - exact).max(axis=(1, 2))
+    assert (off <= 0.51 * span / 255 + 1e-3 * np.abs(exact).max()).all()  # the rest is what half precision lost
+    again = embed(teacher, store, tmp_path / "eighth", bits=8)
+    np.testing.assert_array_equal(again.read(3), stored.read(3))
+
+
+def test_a_constant_channel_comes_back_from_eight_bits(tmp_path: Path):
+    stored = StoredEmbeddings(np.zeros((1, 1, 2, 2), np.uint8), "t", (0,), np.zeros((1, 1, 2), np.float32))
+    stored.write(0, np.full((1, 2, 2), -3.5, np.float32))
+    np.testing.assert_array_equal(stored.read(0), np.full((1, 2, 2), -3.5, np.float32))
+
+
+def test_a_share_of_the_slices_is_embedded_and_learnt_from(
+    teacher, store: PackedStore, tmp_path: Path, tiny_config: RunConfig
+):
+    stored = embed(teacher, store, tmp_path, slices=4)
+    assert stored.values.shape[0] == len(stored.numbers) == 4
+    assert list(stored.numbers) == sorted(set(stored.numbers))
+    memory = SliceMemory(store, "train")
+    distiller = Distiller(tiny_config, memory, stored, tmp_path, CPU)
+    canvases, wanted = distiller.batch(0)
+    known = {
+        prepare_slice(memory.image(number), tiny_config.model).canvas.tobytes(): row
+        for row, number in enumerate(stored.numbers)
+    }
+    for canvas, embedding in zip(canvases.numpy(), wanted.numpy(), strict=True):
+        np.testing.assert_array_equal(embedding, stored.read(known[canvas.tobytes()]))
+    with pytest.raises(DistillationError, match="--slices"):
+        embed(teacher, store, tmp_path, slices=5)
 
 
 def test_the_student_comes_closer_and_its_file_starts_a_training(

@@ -1,0 +1,91 @@
+"""Puts the figures of the race and of the published cases into docs/peers.md: python -m benchmarks.peers --write.
+
+The page's section "Figures" is made from peers.json (the race.json of `benchmarks.race`) and paper_cases.json (of
+`benchmarks.paper_cases`) in benchmarks/results, and from nothing else. A file that is not there leaves its part out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks import paper_cases
+from benchmarks.judge import as_judged
+from benchmarks.race import race_table
+from benchmarks.readme import ROOT
+from benchmarks.recorded import BenchmarkError, read_figures
+from graysam.console import run_command
+
+RESULTS: Final = ROOT / "benchmarks" / "results"
+PAGE: Final = ROOT / "docs" / "peers.md"
+HEADING, NEXT_HEADING = "## Figures\n", "\n## "
+
+Figures = Mapping[str, Any]
+
+
+def figures_section(folder: Path) -> str:
+    """Give the section as Markdown, without its heading."""
+    parts = []
+    for name, describe in (("peers", race_part), ("paper_cases", paper_cases_part)):
+        path = folder / f"{name}.json"
+        if path.is_file():
+            parts.append(describe(read_figures(path)))
+    return "\n\n".join(parts)
+
+
+def race_part(figures: Figures) -> str:
+    """Give the race: what was scored on how many boxes, where it was timed, and the table."""
+    counts = ", ".join(f"{count} boxes of {split}" for split, count in figures["prompts"].items())
+    machine = figures["machine"]
+    return (
+        f"**Quality and cost**: DSC / contour NSD (2 px of 256) in %, means over the modalities, fp32; {counts}. "
+        f"Milliseconds are medians with {figures['threads']} threads; seconds and MiB are of whole cold processes on "
+        f"512 x 512 x 3 with one box and on 60 x 512 x 512 with 3 objects (`peers.json`; {machine['cpu']}, "
+        f"{machine['cores']} cores, {figures['date'][:10]}, load average before {figures['load_average_before']}).\n\n"
+        + race_table([as_judged(row) for row in figures["rows"]]).strip()
+    )
+
+
+def paper_cases_part(figures: Figures) -> str:
+    """Give the seconds of whole processes on the shapes of published cases."""
+    return (
+        "**Whole processes on the shapes of published cases**: `python predict.py` from its start to the written file, "
+        f"drawn objects, each over {figures['slices_share']:.0%} of a volume's slices (`paper_cases.json`; "
+        f"{paper_cases.conditions(figures)}).\n\n{paper_cases.table(figures)}"
+    )
+
+
+def with_section(page: str, section: str) -> str:
+    """Give a page with the text below its heading "Figures" replaced, up to the next heading of that level.
+
+    Raises:
+        BenchmarkError: it has no such heading.
+    """
+    head, heading, rest = page.partition(HEADING)
+    if not heading:
+        raise BenchmarkError(f"{PAGE}: wanted a line {HEADING.strip()!r}, found none; nothing was written.")
+    tail = rest[rest.index(NEXT_HEADING) :] if NEXT_HEADING in rest else ""
+    return f"{head}{HEADING}\n{section}\n{tail}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the section, or write it into its page; exit status 2 when the page has no place for it."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--write", action="store_true", help="replace the section in docs/peers.md; otherwise print it")
+    options = parser.parse_args(argv)
+
+    def fill_in() -> None:
+        if options.write:
+            page = with_section(PAGE.read_text(encoding="utf-8"), figures_section(RESULTS))
+            PAGE.write_text(page, encoding="utf-8")
+        else:
+            print(figures_section(RESULTS))
+
+    return run_command(fill_in)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
