@@ -92,7 +92,7 @@ def test_its_metadata_name_licence_packages_and_extras(wheel):
     assert "License-Expression: Apache-2.0" in lines
     assert any(line.startswith("Requires-Dist: openvino==") for line in lines)
     extras = {line.removeprefix("Provides-Extra: ") for line in lines if line.startswith("Provides-Extra")}
-    assert {"torch", "files", "prep", "train"} <= extras
+    assert {"torch", "files", "prep", "train", "view"} <= extras
 
 
 def test_the_command_explains_itself(programs, tmp_path):

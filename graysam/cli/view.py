@@ -113,6 +113,7 @@ def view(options: argparse.Namespace) -> int:
                 log_level="warning",
                 ws="websockets-sansio",
                 ws_max_size=MESSAGE_BYTES,
+                ws_per_message_deflate=False,  # packing costs more than this machine's own wire
                 server_header=False,
                 date_header=False,
                 timeout_graceful_shutdown=3,

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -86,7 +86,7 @@ class Server:
                 WebSocketRoute(protocol.LIVE, self._live),
             ],
             lifespan=self._lifespan,
-            exception_handlers={GraySamError: _refused, protocol.MessageError: _refused},
+            exception_handlers={GraySamError: _refused, protocol.MessageError: _refused, Exception: _defect},
         )
         return Guard(inner, token=token, port=port)
 
@@ -125,13 +125,13 @@ class Server:
         return Response(path.read_bytes(), media_type=_TYPES[path.suffix])
 
     async def _state(self, request: Request) -> Response:
-        return JSONResponse(await self._in_worker(self.desk.state))
+        return _json(await self._in_worker(self.desk.state))
 
     async def _open(self, request: Request) -> Response:
         case_id = await _text_of(request, "id")
         facts = await self._in_worker(lambda: self.desk.open(case_id))
         self._tell([await self._in_worker(self.desk.state_event)])
-        return JSONResponse(facts)
+        return _json(facts)
 
     async def _upload(self, request: Request) -> Response:
         name, batch = request.query_params.get("name", ""), request.query_params.get("batch", "")
@@ -155,12 +155,12 @@ class Server:
             return _error(400, "the upload was broken off.")
         finally:
             partial.unlink(missing_ok=True)
-        return JSONResponse({"name": name, "batch": batch, "bytes": size})
+        return _json({"name": name, "batch": batch, "bytes": size})
 
     async def _uploaded(self, request: Request) -> Response:
         batch = await _text_of(request, "batch")
         entries = await self._in_worker(lambda: self.desk.catalogue.add_upload(batch))
-        return JSONResponse({"cases": [entry.to_json() for entry in entries]})
+        return _json({"cases": [entry.to_json() for entry in entries]})
 
     async def _slice(self, request: Request) -> Response:
         plane, index = _plane_of(request)
@@ -353,5 +353,15 @@ def _refused(request: Request, error: Exception) -> Response:
     return _error(next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 400), str(error))
 
 
+async def _defect(request: Request, error: Exception) -> Response:
+    """Tell of a defect of ours, or of no memory; what was raised is logged."""
+    return _error(500, f"a defect of GraySAM, or no memory: {type(error).__name__}.")
+
+
 def _error(status: int, message: str) -> Response:
-    return JSONResponse({"error": message}, status)
+    return _json({"error": message}, status)
+
+
+def _json(value: Any, status: int = 200) -> Response:  # noqa: ANN401  whatever JSON holds
+    """Give JSON in ASCII: names of files may hold bytes that are no text, which UTF-8 cannot carry."""
+    return Response(json.dumps(value, allow_nan=False), status, media_type="application/json")

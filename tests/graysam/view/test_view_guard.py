@@ -1,5 +1,6 @@
 """Attempts to get in, to read what was not opened, or to write elsewhere; each against the real server."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -253,6 +254,27 @@ def test_a_planted_link_in_out_is_not_written_through(page, tmp_path):
     answer = page.post("api/open", json={"id": case["id"]})
     assert answer.status_code in (400, 409)
     assert (tmp_path / "victim").read_text() == "mine"
+
+
+def test_a_name_of_bytes_that_are_no_text_is_listed(tmp_path):
+    (tmp_path / "odd").mkdir()
+    with open(os.fsencode(tmp_path / "odd") + b"/scan\xff.npz", "wb") as file:  # noqa: PTH123  a path of bytes
+        file.write(b"")
+    with running(tmp_path / "odd", tmp_path / "odd-out", BrightEngine()) as page:
+        (case, *_) = page.get("api/state").json()["cases"]
+        assert case["name"] == "scan\udcff"
+        with pytest.raises(AssertionError, match="not a whole"):
+            page.open(case["name"])
+
+
+def test_a_defect_is_told_without_its_details(page, monkeypatch):
+    def broken(path):
+        raise MemoryError("secret")
+
+    monkeypatch.setattr("graysam.formats.npz.NpzFormat.read", lambda self, path: broken(path))
+    with pytest.raises(AssertionError, match="no memory: MemoryError") as told:
+        page.open("blocks")
+    assert "secret" not in str(told.value)
 
 
 def test_html_in_a_name_stays_text(page):

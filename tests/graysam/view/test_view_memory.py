@@ -1,0 +1,55 @@
+"""Memory on 512 x 512 x 400: the volume, one label map, and what the masks need; no array for each step."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("starlette")
+from bright_engine import BrightEngine
+
+from graysam.api import Segmenter
+from graysam.cases import VolumeCase
+from graysam.view.bench import SLICES_KEPT, Bench
+from graysam.view.document import Document
+from graysam.view.journal import Journal
+
+SHAPE = (400, 512, 512)
+MIB = 1024**2
+
+
+def resident_bytes():
+    """Give the memory that this process has in use."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+@pytest.mark.slow
+def test_following_a_large_object_twice_with_its_history_stays_within_bounds(tmp_path):
+    """An object of 200 x 200 on 400 slices: 16 MB of pixels, of which each following keeps a packed copy."""
+    volume = np.zeros(SHAPE, np.uint8)
+    volume[:, 150:350, 160:360] = 200
+    volume += np.random.default_rng(0).integers(0, 40, (1, 512, 512)).astype(np.uint8)
+    document = Document(history_bytes=8 * MIB)
+    journal = Journal(tmp_path / "large.session", {"case": "large", "fingerprint": "", "shape": SHAPE}, document)
+    bench = Bench(Segmenter(BrightEngine()), VolumeCase("large", None, volume, ()), document, journal)
+    bench.add_object("large", "")
+    bench.set_range(1, 0, 399)
+    bench.box(1, 200, (160, 150, 359, 349), is_final=True)
+    bench.labels.whole()
+    before = resident_bytes()
+    for _ in range(2):
+        bench.follow(1, 200)
+        while bench.following:
+            bench.step()
+        bench.labels.whole()
+    grown = resident_bytes() - before
+    assert (bench.labels.on_slice(250)[200:300, 210:310] == 1).all()
+    assert len(document.on_slices(1, "mask")) == 400
+    masks = sum(mask.nbytes for mask in document.on_slices(1, "mask").values())
+    slices = SLICES_KEPT * 2 * MIB
+    # One array of booleans for the volume would be 100 MiB, two more for the history of it 200.
+    assert masks < 40 * MIB
+    assert document.kept_bytes < 8 * MIB + masks + MIB  # the last step is kept, however large
+    assert grown < 2 * masks + 8 * MIB + slices + 30 * MIB
+    journal.close()
+    assert (tmp_path / "large.session").stat().st_size < 4 * masks + MIB
