@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from graysam.models.checkpoint import read_checkpoint
+from graysam.models.checkpoint import OFFICIAL_PARTS, read_checkpoint
 from graysam.models.network import build_network
-from graysam.models.spec import ModelSpec
+from graysam.models.spec import SWIN_LITEMEDSAM, ModelSpec
 from train.config import ConfigError
 from train.initial import fitted_weights, mean_weights, read_weights
 from train.soup import main
@@ -173,3 +173,18 @@ def test_a_decoder_without_logits_of_its_own_cannot_be_shifted(
     torch.save({"model": layers(3).state_dict(), "spec": tiny_spec.to_dict()}, tmp_path / "other.pt")
     assert main([str(tmp_path / "other.pt"), "--shift", "0.3", "--out", str(tmp_path / "out.pt")]) == 2
     assert "wanted the weights of a box-frame decoder to shift" in capsys.readouterr().err
+
+
+def test_an_official_checkpoint_starts_a_run_without_what_nothing_reads(tmp_path: Path):
+    options = {"widths": (16,) * 4, "depths": (2,) * 4, "heads": (1,) * 4, "embedding": 16}
+    spec = replace(SWIN_LITEMEDSAM, canvas=64, embedding_width=128, encoder_options=options)
+    model = build_network(spec)
+    official = dict(model.state_dict())
+    for name, own in OFFICIAL_PARTS.items():
+        official = {key.replace(own, name, 1) if key.startswith(own) else key: official[key] for key in official}
+    assert "image_encoder.stage1.downsample.linear.weight" in official
+    barred = "image_encoder.stage1.blocks.0.1.attention_block.fn.fn.upper_lower_mask"
+    torch.save({**official, barred: torch.full((64, 64), float("-inf"))}, tmp_path / "official.pth")
+    fitted = fitted_weights(read_weights(tmp_path / "official.pth"), model)
+    assert fitted.keys() == model.state_dict().keys()
+    assert all(torch.equal(value, fitted[key]) for key, value in model.state_dict().items())
