@@ -163,12 +163,9 @@ def examine(source: Source, *, soft_masks: SoftMasks = "refuse") -> CaseFacts:
         return _unfit(source, "unreadable", error)
     problems = [("note", "note", note, "Nothing need be done.") for note in raw.notes]
     problems += [("warning", "warning", what, "Look at the case.") for what in raw.warnings]
-    problems += [("warning", "intensities", what, "Look at the case.") for what in doubts_of(raw, source, window)]
     low, high = float(raw.image.min()), float(raw.image.max())
-    if low == high:
-        problems.append(
-            ("warning", "constant image", f"every value is {low:g}", "Take it out: there is nothing to see.")
-        )
+    kind, remedy = ("constant image", "Take it out.") if low == high else ("intensities", "Look at the case.")
+    problems += [("warning", kind, what, remedy) for what in doubts_of(raw, source, window)]
     if not raw.modality:
         remedy = 'Write dataset.json with "modality", or give --modality.'
         problems.append(("error", "modality unknown", "nothing tells the modality", remedy))

@@ -124,11 +124,13 @@ def write_boxes(path: Path, boxes: NDArray[np.generic]) -> None:
 def labels_of_seg(path: Path, shape: tuple[int, ...], step_mm: float) -> NDArray[np.uint8]:
     """Read a DICOM SEG frame by frame, by pydicom alone."""
     made = pydicom.dcmread(path)
+    (shared,) = made.SharedFunctionalGroupsSequence
     labels = np.zeros(shape, np.uint8)
     for mask, group in zip(made.pixel_array, made.PerFrameFunctionalGroupsSequence, strict=True):
         height = float(group.PlanePositionSequence[0].ImagePositionPatient[2])
         z = round((height - ORIGIN_MM[2]) / step_mm)
-        labels[z][mask > 0] = group.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        told = group if "SegmentIdentificationSequence" in group else shared  # one segment alone is told once
+        labels[z][mask > 0] = told.SegmentIdentificationSequence[0].ReferencedSegmentNumber
     return labels
 
 

@@ -50,7 +50,10 @@ def check_labels(labels: NDArray[Any], name: str, *, soft_masks: SoftMasks = "re
         if soft_masks == "threshold" and _is_soft(labels, whole):
             return cut_at_half(labels)
         if float(np.abs(labels - whole).max(initial=0)) > ROUNDING:
-            raise PrepareError(f"{name}: labels must be whole numbers, got fractions; was the mask resampled smoothly?")
+            raise PrepareError(
+                f"{name}: labels must be whole numbers, got fractions; was the mask resampled smoothly? Resample it "
+                "without smoothing, or cut a mask of one object at half with --soft-masks threshold."
+            )
         labels = whole
     elif labels.dtype.kind not in "uib":
         raise PrepareError(f"{name}: labels must be numbers, got dtype {labels.dtype}.")

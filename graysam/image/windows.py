@@ -182,7 +182,7 @@ def doubts(
     """
     low, high = float(image.min()), float(image.max())
     if low == high:
-        return ()  # a blank picture is told as such
+        return (f"every value is {low:g}: there is nothing to see",)
     relies = window is None or window.kind == "levels"
     if modality == "CT" and image.dtype != np.uint8 and relies and (is_volume or units == "HU"):
         return _doubts_of_ct(image, low, high)
@@ -236,7 +236,8 @@ def _is_wrapped(image: NDArray[Any], low: float, high: float) -> bool:
 def apply_window(image: NDArray[Any], window: Window) -> tuple[NDArray[np.uint8], Window]:
     """Give the image as uint8, and the window with both ends filled in.
 
-    A constant image becomes all zeros; so does one without foreground where percentiles are wanted.
+    A constant image becomes all zeros. Where percentiles are wanted and the foreground has one value, or there is none,
+    the whole range counts.
 
     Raises:
         PrepareError: "as_is" for an image that is not within 0..255.
@@ -254,6 +255,8 @@ def apply_window(image: NDArray[Any], window: Window) -> tuple[NDArray[np.uint8]
     elif window.kind == "percentiles":
         values = image[foreground]
         low, high = (float(end) for end in np.percentile(values, FOREGROUND_PERCENTILES)) if values.size else (0.0, 0.0)
+        if low == high:  # a foreground of one value (a drawn picture, a mask) is seen against the rest
+            low, high = float(image.min()), float(image.max())
     filled = Window(window.name, window.kind, low, high, window.why)
     if not high > low:
         return np.zeros(image.shape, np.uint8), filled

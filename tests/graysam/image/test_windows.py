@@ -7,6 +7,16 @@ from graysam.errors import PrepareError
 from graysam.image.windows import apply_window, choose_window, doubts, parse_window
 
 
+def test_a_foreground_of_one_value_is_seen_against_its_ground_and_a_blank_image_is_told():
+    image = np.array([[0, 1000, 1000]], np.uint16)
+    shown, window = apply_window(image, parse_window("percentiles"))
+    assert shown.tolist() == [[0, 255, 255]]
+    assert (window.low, window.high) == (0, 1000)
+    blank = np.full((2, 3), 7, np.uint16)
+    assert not apply_window(blank, parse_window("percentiles"))[0].any()
+    assert doubts(blank, modality="MR", is_volume=False) == ("every value is 7: there is nothing to see",)
+
+
 def test_soft_tissue_runs_from_minus_160_to_240_and_results_are_cut_off_not_rounded():
     volume = np.array([[[-1000, -160, -159, 40, 239, 240, 3000]]], np.int16)
     scaled, window = apply_window(volume, parse_window("soft_tissue"))
