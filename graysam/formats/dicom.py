@@ -346,6 +346,7 @@ def _volume_from(name: str, modality: str, frames: list[_Frame], remarks: Remark
         is_picture=len(frames) == 1,
         notes=tuple(remarks.notes),
         warnings=tuple(remarks.warnings),
+        not_finite=remarks.not_finite,
     )
 
 

@@ -80,6 +80,11 @@ def read_label_volume(
     label = read_volume(path) if segmentation is None else _read_segmentation(segmentation, image)
     if label.array.ndim != 3:
         raise PrepareError(f"{path.name}: a label map in colours; save one channel whose numbers are the labels.")
+    if label.not_finite:
+        raise PrepareError(
+            f"{path.name}: labels must be numbers, got {label.not_finite} that are NaN or infinite; give what is no "
+            "object the number 0."
+        )
     array, notes, warnings = lay_on(label.array, label.grid, image.grid, image.other_grids, path.name)
     if image.is_picture and not image.grid.is_stated:
         warnings = ()  # a picture lies nowhere, which is no reason for doubt

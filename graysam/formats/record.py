@@ -61,6 +61,7 @@ class Volume:
         is_picture: whether this is one DICOM picture (an X-ray, say) and no stack of slices.
         notes: what was decided while reading, in words.
         warnings: what looks wrong, in words; `--strict` makes it fatal.
+        not_finite: how many voxels were NaN or infinite, and were replaced.
     """
 
     array: NDArray[Any]
@@ -71,6 +72,7 @@ class Volume:
     is_picture: bool = False
     notes: tuple[str, ...] = field(default=())
     warnings: tuple[str, ...] = field(default=())
+    not_finite: int = 0
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -89,6 +91,7 @@ class Remarks:
 
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    not_finite: int = 0
 
 
 def suffix_of(path: Path) -> str:
@@ -126,9 +129,9 @@ def finite_voxels(array: NDArray[Any], name: str, remarks: Remarks) -> NDArray[A
     if not finite.any():
         raise PrepareError(f"{name}: all voxels are NaN or infinite; export it again.")
     low, high = float(array.min(where=finite, initial=np.inf)), float(array.max(where=finite, initial=-np.inf))
+    remarks.not_finite = array.size - int(finite.sum())
     remarks.warnings.append(
-        f"{array.size - int(finite.sum())} voxels are NaN or infinite; replaced by the ends of the range, "
-        f"{low:g} and {high:g}"
+        f"{remarks.not_finite} voxels are NaN or infinite; replaced by the ends of the range, {low:g} and {high:g}"
     )
     whole: NDArray[Any] = np.nan_to_num(array, nan=low, neginf=low, posinf=high)
     return whole

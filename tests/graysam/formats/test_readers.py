@@ -234,7 +234,7 @@ def test_an_unreadable_image_is_refused_by_name(tmp_path):
 def test_a_gray_mask_in_three_channels_is_read_and_one_in_colours_is_refused(tmp_path):
     cv2.imwrite(str(tmp_path / "gray.png"), np.array([[[2, 2, 2], [0, 0, 0]]], np.uint8))
     assert read_mask(tmp_path / "gray.png").tolist() == [[2, 0]]
-    cv2.imwrite(str(tmp_path / "red.png"), np.array([[[0, 0, 255], [0, 0, 0]]], np.uint8))
+    cv2.imwrite(str(tmp_path / "red.png"), np.array([[[0, 0, 255], [0, 255, 0], [0, 0, 0]]], np.uint8))
     with pytest.raises(PrepareError, match="in colours"):
         read_mask(tmp_path / "red.png")
 
@@ -245,3 +245,11 @@ def test_a_jpeg_mask_is_cut_at_half(tmp_path):
     cv2.imwrite(str(tmp_path / "m.jpg"), mask)
     assert np.unique(read_mask(tmp_path / "m.jpg")).tolist() == [0, 1]
     np.testing.assert_array_equal(read_mask(tmp_path / "m.jpg"), mask > 0)
+
+
+def test_a_label_map_with_nan_for_its_background_is_refused_and_not_filled(tmp_path, write_volume):
+    labels = np.full((2, 3, 4), np.nan, np.float32)
+    labels[0, 0, 0] = 1
+    image = read_volume(write_volume(tmp_path / "i.nii.gz", np.zeros((2, 3, 4), np.int16)))
+    with pytest.raises(PrepareError, match=r"l\.nii\.gz: labels must be numbers, got 23 that are NaN"):
+        read_label_volume(write_volume(tmp_path / "l.nii.gz", labels), image)
