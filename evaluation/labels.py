@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from evaluation.policy import Mode
 from graysam.cases import LARGEST_LABEL
 from graysam.errors import ScoreError
-from graysam.formats.archives import Archive
+from graysam.formats.npz import read_map
 
 # float32 keeps whole numbers up to 65535 to within 0.004, and what resampling leaves of a label is far more off.
 WHOLE_TOLERANCE = 1e-3
@@ -44,7 +44,7 @@ def read_reference(path: Path, *, mode: Mode) -> Labels:
         CaseError: the file or the array cannot be read.
         ScoreError: it is no label map by the rules of the module.
     """
-    array = _read_map(path, "gts")
+    array = read_map(path, "gts", floats=True)
     return _whole_labels(array, f"{path.name}: 'gts'", negative_is_background=mode == "official")
 
 
@@ -57,7 +57,7 @@ def read_prediction(path: Path, *, mode: Mode) -> tuple[Labels, str]:
         CaseError: the file or the array cannot be read.
         ScoreError: it is no label map by the rules of the module.
     """
-    array = _read_map(path, "segs")
+    array = read_map(path, "segs", floats=True)
     if mode == "honest":
         return _whole_labels(array, f"{path.name}: 'segs'", negative_is_background=False), ""
     labels = labels_by_equality(array)
@@ -97,16 +97,6 @@ def check_range(labels: Labels) -> None:
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high > LARGEST_LABEL:
         raise ValueError(f"labels from 0 to {LARGEST_LABEL} are wanted, got {low} to {high}")
-
-
-def _read_map(path: Path, key: str) -> NDArray[Any]:
-    with Archive(path) as archive:
-        header = archive.header(key)
-        if header.dtype.kind not in "buif":
-            raise ScoreError(f"{path.name}: {key!r} has dtype {header.dtype}, wanted labels: whole numbers.")
-        if len(header.shape) not in (2, 3):
-            raise ScoreError(f"{path.name}: {key!r} has shape {header.shape}, wanted (H, W) or (D, H, W).")
-        return archive.read(key)
 
 
 def _whole_labels(array: NDArray[Any], what: str, *, negative_is_background: bool) -> Labels:

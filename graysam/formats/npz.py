@@ -65,12 +65,12 @@ class NpzFormat:
         self._need_boxes = reading is None or not reading.boxes.optional
 
     def claims(self, path: Path) -> bool:
-        """Tell whether an entry of a folder is called .npz, in lower case; folders are not."""
-        return path.suffix == SUFFIX and not path.is_dir()
+        """Tell whether an entry of a folder is called .npz, in any case of letters; folders are not."""
+        return path.suffix.lower() == SUFFIX and not path.is_dir()
 
     def case_name(self, path: Path) -> str:
         """Give the file's name without .npz."""
-        return path.name.removesuffix(SUFFIX)
+        return path.stem
 
     def result_name(self, path: Path) -> str:
         """Give the case's own file name."""
@@ -154,7 +154,7 @@ def read_case(path: Path, *, need_boxes: bool = True) -> Case:
         notes += image_notes
         spacing = _read_spacing(archive, notes)
         clicks, previous = read_clicks(path, archive), read_previous(path, archive, shape) if is_volume else None
-    name, spacing_mm = path.name.removesuffix(SUFFIX), None if spacing is None else (spacing[2], spacing[1], spacing[0])
+    name, spacing_mm = path.stem, None if spacing is None else (spacing[2], spacing[1], spacing[0])
     with naming(path):
         if is_volume:
             solid, box_notes = clean_boxes(numbers, size_hw=image.shape[1:3], depth=len(image))
@@ -192,18 +192,32 @@ def read_labels(path: Path, key: Literal["segs", "gts"]) -> NDArray[np.integer[A
     Raises:
         CaseError: no such array, not integers, not two or three axes, negative labels, or a damaged file.
     """
-    with Archive(path) as archive:
-        header = archive.header(key)
-        if header.dtype.kind not in "bui":
-            raise CaseError(f"{path.name}: {key!r} has dtype {header.dtype}, wanted integer labels.")
-        if len(header.shape) not in (2, 3):
-            raise CaseError(f"{path.name}: {key!r} has shape {header.shape}, wanted (H, W) or (D, H, W).")
-        labels = archive.read(key)
+    labels = read_map(path, key)
     if labels.dtype.kind == "b":
         return labels.astype(np.uint8)
     if labels.dtype.kind == "i" and labels.size and int(labels.min()) < 0:
         raise CaseError(f"{path.name}: {key!r} holds the negative label {int(labels.min())}.")
     return labels
+
+
+def read_map(path: Path, key: Literal["segs", "gts"], *, floats: bool = False) -> NDArray[Any]:
+    """Read the array of a label map as it is stored, (H, W) or (D, H, W); which numbers are labels is not looked at.
+
+    Args:
+        path: the file.
+        key: name of the array.
+        floats: whether floating-point numbers will do, too, as they do for the scorer.
+
+    Raises:
+        CaseError: no such array, another dtype, not two or three axes, or a damaged file.
+    """
+    with Archive(path) as archive:
+        header = archive.header(key)
+        if header.dtype.kind not in ("buif" if floats else "bui"):
+            raise CaseError(f"{path.name}: {key!r} has dtype {header.dtype}, wanted integer labels.")
+        if len(header.shape) not in (2, 3):
+            raise CaseError(f"{path.name}: {key!r} has shape {header.shape}, wanted (H, W) or (D, H, W).")
+        return archive.read(key)
 
 
 def read_spacing_as_stored(path: Path) -> tuple[float, float, float] | None:

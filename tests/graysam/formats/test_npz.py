@@ -251,7 +251,7 @@ def test_cases_are_the_npz_files_of_a_folder_in_order_of_name(tmp_path):
     (tmp_path / "folder.npz").mkdir()
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "deep.npz").write_bytes(b"")
-    assert [path.name for path in find_cases(tmp_path)] == ["a.npz", "b.npz"]
+    assert [path.name for path in find_cases(tmp_path)] == ["a.npz", "b.npz", "d.NPZ"]
 
 
 def test_links_out_of_the_folder_and_pipes_are_refused_by_name(tmp_path, caplog):
