@@ -36,8 +36,8 @@ Set = list[tuple[Address, Value]]
 SLICES_KEPT: Final = 24
 # How much wider "this box again, wider" is on each side: a tenth of it, two pixels at least.
 WIDER_SHARE, WIDER_PX = 0.1, 2.0
-# Objects whose boxes came with the case are answered when it is opened, as long as nobody waits long for it.
-ANSWERED_AT_OPENING: Final = 100
+# Boxes that came with a case are answered when it is opened, as long as nobody waits long for it.
+SLICES_ANSWERED_AT_OPENING: Final = 50
 
 
 @dataclass
@@ -87,10 +87,13 @@ class Bench:
             if isinstance(box, VolumeBox):
                 values.append(((number, "range", WHOLE), (box.z_min, box.z_max)))
             self.document.do(what, values)
-        if len(boxes) <= ANSWERED_AT_OPENING:
-            for number in self.document.objects:
-                z = self.document.get(number, "key")
-                answer = self._answer(number, z, Box(*self.document.get(number, "box", z)))
+        by_slice: dict[int, list[int]] = {}
+        for number in self.document.objects:
+            by_slice.setdefault(self.document.get(number, "key"), []).append(number)
+        for z in sorted(by_slice)[:SLICES_ANSWERED_AT_OPENING]:
+            numbers = by_slice[z]
+            prompts = [self._prompt(number, z, Box(*self.document.get(number, "box", z))) for number in numbers]
+            for number, answer in zip(numbers, self._slice(z).answer(prompts), strict=True):
                 mask = SliceMask.of_answer(answer, self.size_hw, "box")
                 self.document.do(what, [((number, "mask", z), mask)])
         if boxes:
@@ -462,11 +465,20 @@ class Bench:
         clicks: Sequence[tuple[float, float, bool]] = (),
         previous: NDArray[np.bool_] | None = None,
     ) -> BoxAnswer:
-        """Ask the model for an object on a slice, as the Python API would be asked."""
+        """Ask the model for an object on a slice."""
+        return self._slice(z).answer([self._prompt(number, z, box, clicks, previous)])[0]
+
+    def _prompt(
+        self,
+        number: int,
+        z: int,
+        box: Box,
+        clicks: Sequence[tuple[float, float, bool]] = (),
+        previous: NDArray[np.bool_] | None = None,
+    ) -> Prompt:
+        """Give what the model is asked for an object on a slice, as prediction would ask."""
         prompt = Prompt(box, clicks=tuple(Click(*each) for each in clicks), previous=previous, fit=USUAL_FIT)
-        if self._segmenter.takes_clicks:
-            prompt = self._hinted(prompt, number, z)
-        return self._slice(z).answer([prompt])[0]
+        return self._hinted(prompt, number, z) if self._segmenter.takes_clicks else prompt
 
     def _hinted(self, prompt: Prompt, number: int, z: int) -> Prompt:
         """Tell a model that is shown them the other boxes of the slice, and where in its object the slice lies."""

@@ -18,7 +18,7 @@ from graysam.view.bench import Bench, Event
 from graysam.view.catalogue import Catalogue, Entry
 from graysam.view.document import Document
 from graysam.view.journal import SUFFIX, Journal
-from graysam.view.protocol import BRUSH_POINTS, BRUSH_RADIUS, NAME_LETTERS, UPLOAD_BYTES
+from graysam.view.protocol import BRUSH_POINTS, BRUSH_RADIUS, MOST_OBJECTS, NAME_LETTERS, UPLOAD_BYTES
 from graysam.view.saving import save
 
 logger = logging.getLogger(__name__)
@@ -252,6 +252,8 @@ def _facts(entry: Entry, case: Case, journal: Journal) -> dict[str, Any]:
     assert entry.found is not None
     shape = case.image.shape if isinstance(case, VolumeCase) else (1, *case.image.shape[:2])
     warnings = [*case.warnings]
+    if len(case.boxes) > MOST_OBJECTS:
+        warnings.append(f"there are {len(case.boxes):,} boxes; the first {MOST_OBJECTS:,} are objects here")
     if journal.was_set_aside is not None:
         warnings.append(f"the session of another image of this name is kept as {journal.was_set_aside.name}")
     return {
