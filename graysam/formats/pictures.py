@@ -139,6 +139,6 @@ def _read(path: Path, reading: Reading) -> tuple[Pixels, Notes, Notes]:
             shown = windowed(
                 picture.array, name=path.name, told=None, units="unknown", is_volume=False, reading=reading
             )
-            return shown.pixels, shown.notes, (*picture.notes, *picture.warnings, *shown.warnings)
+            return shown.pixels, (*picture.notes, *shown.notes), (*picture.warnings, *shown.warnings)
         image, warnings = clean_image(picture.array, field="the picture")
-    return image, (), (*picture.notes, *picture.warnings, *warnings)
+    return image, picture.notes, (*picture.warnings, *warnings)

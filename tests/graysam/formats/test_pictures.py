@@ -124,7 +124,7 @@ def test_a_photograph_is_turned_as_a_viewer_shows_it_and_says_so(tmp_path):
     case = PICTURES.read(path)
     assert case.image.tolist() == np.rot90(GRAY, -1).tolist()
     assert (case.label_shape, case.boxes) == ((8, 6), (Box(0, 0, 5, 7),))
-    assert case.warnings == ("turned as EXIF orientation 6 says",)
+    assert (case.notes[0], case.warnings) == ("turned as EXIF orientation 6 says", ())
 
 
 def test_without_the_extra_an_installation_says_what_to_install(tmp_path, monkeypatch):
