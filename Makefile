@@ -2,8 +2,7 @@
 #   make demo         example cases, predictions, scores, pictures
 #   make test         the whole test suite
 #   make help         all targets
-# Variables: PYTHON (3.11), VENV (.venv), TORCH_PIP_ARGS (where the CPU build of torch comes from), IMAGE, PYTEST_ARGS,
-# CALIBRATION (a packed store or a folder of cases: weights-litemedsam then makes int8 files too).
+# Variables: PYTHON (3.11), VENV (.venv), TORCH_PIP_ARGS (where the CPU build of torch comes from), IMAGE, PYTEST_ARGS.
 
 PYTHON ?= $(firstword $(shell command -v python3.11) python3)
 VENV ?= .venv
@@ -72,7 +71,7 @@ docs: $(DOCS) ## Build the documentation into site/; a dead link is an error.
 	@echo "Look at site/index.html."
 
 weights-litemedsam: $(ALL) ## Download LiteMedSAM's released weights (38 MB) and export them to weights/litemedsam.
-	$(BIN)/python -m benchmarks.litemedsam --out weights/litemedsam $(if $(CALIBRATION),--calibration $(CALIBRATION))
+	$(BIN)/python -m benchmarks.litemedsam --out weights/litemedsam
 
 # --- checks -----------------------------------------------------------------------------------------------------------
 test: $(ALL) ## Run the whole test suite.

