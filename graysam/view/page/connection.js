@@ -71,6 +71,7 @@ export class Connection extends EventTarget {
     this.waiting.push({ message: { ...message, seq }, isSent: false });
     this.store();
     this.flush();
+    this.tell("sent", {});
     return seq;
   }
 
@@ -145,11 +146,12 @@ export class Connection extends EventTarget {
 
   // --- what outlives the tab ---
 
-  /** Keep unanswered messages of a case in the browser, and take up those that an earlier tab left.
-   * @param {string} caseId */
+  /** Keep unanswered messages of a case in the browser, and take up those that an earlier tab left. Those of another case
+   * are for when that is open again. @param {string} caseId */
   keepFor(caseId) {
     const storage = `graysam.waiting.${caseId}`;
     if (this.storage === storage) return;
+    if (this.storage) this.waiting = [];
     this.storage = storage;
     const left = /** @type {Message[]} */ (JSON.parse(localStorage.getItem(storage) ?? "[]"));
     const known = new Set(this.waiting.map((each) => each.message.seq));

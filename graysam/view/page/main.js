@@ -54,15 +54,17 @@ async function get(address) {
 
 // --- cases ---
 
-/** @param {string} id */
+/** @param {string} id @returns {Promise<boolean>} whether it is open */
 async function openCase(id) {
   const listed = cases.cases.find((each) => each.id === id);
   isOpening = say("cases.opening", { name: listed?.name ?? "" });
   session.touch();
   try {
     await ask("api/open", { method: "POST", body: JSON.stringify({ id }) });
+    return true;
   } catch (error) {
     notify(/** @type {Error} */ (error).message, "bad");
+    return false;
   } finally {
     isOpening = "";
     session.touch();
@@ -83,16 +85,20 @@ async function readState() {
 /** @param {any} message `state`: all of the open case */
 function takeState(message) {
   const before = session.case?.id;
-  const lostCase = !message.case && before && !stateIsKnown ? before : "";
+  const lostCase = before && message.case?.id !== before && !stateIsKnown ? before : "";
   stateIsKnown = true;
-  if (message.model) session.model = message.model;
+  session.model = message.model;
   if (lostCase) {
-    openCase(lostCase); // the server was started anew: go on where we were
+    // The server was started anew: go on where we were, if it knows that case.
+    openCase(lostCase).then((isOpen) => isOpen || takeState(message));
     return;
   }
   session.following = message.following;
   session.history = message.history ?? session.history;
-  if (message.case && message.case.id !== before) slices.clear();
+  if (message.case?.id !== before) {
+    slices.clear();
+    element("saved-files").hidden = true; // they were of another case
+  }
   session.setCase(message.case, message.objects);
   replaceWaiting();
   cases.mark(message.case?.id ?? "");
@@ -158,7 +164,7 @@ connection.addEventListener("named", (event) => {
   const { local, id } = /** @type {CustomEvent} */ (event).detail;
   session.rename(local, id);
 });
-connection.addEventListener("answered", () => session.touch());
+for (const change of ["sent", "answered"]) connection.addEventListener(change, () => session.touch());
 connection.addEventListener("open", (event) => {
   readState();
   if (/** @type {CustomEvent} */ (event).detail.again) notify(say("kept.back"), "good");
