@@ -5,6 +5,7 @@ Wanted are root and Debian's packages slurm-wlm and munge, which .ci/run install
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
@@ -28,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 HAS_WEIGHTS = (ROOT / "weights" / "graysam" / "spec.json").is_file()
 DAEMONS = ("munged", "slurmctld", "slurmd")
 COMMANDS = ("sbatch", "scancel", "scontrol", "sinfo")
+PR_SET_PDEATHSIG = 1
 LONGEST_WAIT_S = 300  # on a busy machine; a quiet one needs a tenth
 SLICES = 80  # of the volume during which a task is killed
 
@@ -156,7 +158,13 @@ def start_slurm(folder: Path, environment: dict[str, str]) -> list[subprocess.Po
 
 def started(words: list[str], log: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     with log.open("wb") as output:
-        return subprocess.Popen(words, env=environment, stdout=output, stderr=output, start_new_session=True)
+        # A test that is killed must not leave them behind.
+        return subprocess.Popen(words, env=environment, stdout=output, stderr=output, preexec_fn=end_with_the_test)
+
+
+def end_with_the_test() -> None:
+    """Ask Linux for a signal when the process that started this one ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def stop(daemon: subprocess.Popen[bytes]) -> None:
