@@ -21,10 +21,10 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,13 @@ from graysam.inference.overlap import PAINTERS, Overlap, Painter
 from graysam.models.frames import Window
 from graysam.models.spec import ModelSpec
 from graysam.prompts import USUAL_FIT, BoxFit, Neighbour, Prompt, box_rows
+
+Starts = Literal["given", "surest"]
+"""Where propagation starts: on the slice that the box was given for, or where the model is surest of its answer."""
+CANDIDATES_OFF_SHARE: Final = 1 / 8
+"""Of an object's slices: how far the two other candidates for a start lie from the slice of its box."""
+SURER_BY: Final = 0.03
+"""By how much the model must be surer of an answer on another slice to start there: the box fits best on its own."""
 
 # 384 MB: 1,500 slices of the default model (0.25 MB each), about 90 of SAM's (4.2 MB each).
 KEPT_BYTES: Final = 384 * 1024**2
@@ -90,9 +97,9 @@ class Stretch:
 def stretches(box: VolumeBox, starts: Sequence[int] = ()) -> list[Stretch]:
     """Share an object's slices among its starts, each to the nearest one, and to the lower of two that are as near.
 
-    starts: on the object's slices, besides its key slice, which always is one.
+    starts: on the object's slices; without any, its key slice is the start.
     """
-    ordered = sorted({box.key_slice, *starts})
+    ordered = sorted(set(starts)) or [box.key_slice]
     between = [(low + high) // 2 for low, high in pairwise(ordered)]
     firsts, lasts = [box.z_min, *(z + 1 for z in between)], [*between, box.z_max]
     return [Stretch(*each) for each in zip(firsts, ordered, lasts, strict=True)]
@@ -127,6 +134,7 @@ def segment_volume(
     told: Confidences | None = None,
     corrections: Corrections | None = None,
     fit: BoxFit = USUAL_FIT,
+    starts: Starts = "given",
 ) -> Labels:
     """Segment the objects of a volume.
 
@@ -143,6 +151,8 @@ def segment_volume(
         corrections: clicks for a model that takes them, and the earlier answer that they correct. From each slice with
             clicks the object is followed anew, up to half way to the next such slice, or to the middle one.
         fit: how the given boxes fit their objects; only a model with hints is told.
+        starts: where each object is followed from: "given", the slice that its box is of, or "surest", see
+            `surest_starts`.
 
     Returns:
         Labels (D, H, W): i + 1 for box i, 0 elsewhere, and outside each object's slices; uint8 while that fits, else
@@ -153,7 +163,8 @@ def segment_volume(
     """
     labels: Labels = np.zeros(volume.shape[:3], label_dtype(len(boxes)))
     painters: dict[int, Painter] = {}  # of the slice at hand, and of those that the second sweep comes back to
-    answers = answer_volume(engine, volume, boxes, kept_bytes=kept_bytes, corrections=corrections, fit=fit)
+    how: Any = {"kept_bytes": kept_bytes, "corrections": corrections, "fit": fit, "starts": starts}
+    answers = answer_volume(engine, volume, boxes, **how)
     for step, answer in answers:
         if step.z not in painters:
             painters[step.z] = PAINTERS[overlap](labels[step.z], dtype=np.float16)
@@ -173,6 +184,7 @@ def answer_volume(
     kept_bytes: int = KEPT_BYTES,
     corrections: Corrections | None = None,
     fit: BoxFit = USUAL_FIT,
+    starts: Starts = "given",
 ) -> Iterator[tuple[Step, BoxAnswer]]:
     """Follow the objects of a volume, and give the answer for each object on each of its slices as it is found.
 
@@ -184,8 +196,11 @@ def answer_volume(
     """
     if corrections is not None:
         require_hints(engine.spec)
-    propagation = _Propagation(boxes, (volume.shape[1], volume.shape[2]), engine.spec, corrections, fit)
     with Lanes(engine.begin(many=True)) as lanes:
+        begun = [box.key_slice for box in boxes]
+        if starts == "surest":
+            begun = surest_starts(engine, volume, boxes, fit=fit, lanes=lanes)
+        propagation = _Propagation(boxes, begun, (volume.shape[1], volume.shape[2]), engine.spec, corrections, fit)
         slices = _Slices(engine, volume, kept_bytes, lanes)
         for step, prepared, embedding in slices.encoded(plan_sweeps(propagation.stretches)):
             prompts = (propagation.prompt(index, step, slices.image) for index in step.objects)
@@ -193,6 +208,58 @@ def answer_volume(
                 named = replace(answer, index=step.objects[answer.index])
                 propagation.follow(named.index, step, answer.window, answer.logits > 0)
                 yield step, named
+
+
+def surest_starts(
+    engine: Engine,
+    volume: NDArray[np.generic],
+    boxes: Sequence[VolumeBox],
+    *,
+    fit: BoxFit = USUAL_FIT,
+    lanes: Lanes | None = None,
+) -> list[int]:
+    """Give for each object the slice from which it is followed: of three, the one on which the model is surest.
+
+    The three are the slice of its box and, an eighth of its slices off on either side, two that are asked for with the
+    ellipsoid's box there. The slice of the box is preferred by `SURER_BY`, and of the others the lower one. It matters
+    for objects that are taken for another one on a single slice, as the heart's chamber and the muscle about it: see
+    docs/experiments.md. Arguments as for `segment_volume` and `answer_prompts`.
+    """
+    size_hw = (volume.shape[1], volume.shape[2])
+    candidates = [_candidates(box) for box in boxes]
+    surest: dict[tuple[int, int], float] = {}
+    for z in sorted({z for each in candidates if len(each) > 1 for z in each}):
+        indices = [index for index, each in enumerate(candidates) if len(each) > 1 and z in each]
+        prompts = [
+            propagated_prompt(boxes, index, z, None, size_hw=size_hw, hints=engine.spec.hints, fit=fit)
+            for index in indices
+        ]
+        prompts = [
+            replace(prompt, box=start_box(boxes[index], z, size_hw))
+            for index, prompt in zip(indices, prompts, strict=True)
+        ]
+        prepared = prepare_slice(slice_at(volume, z, engine.spec), engine.spec)
+        for answer in answer_prompts(engine, prepared, engine.encode(prepared.canvas), prompts, lanes):
+            index = indices[answer.index]
+            surest[index, z] = answer.confidence - (SURER_BY if z != boxes[index].key_slice else 0)
+    return [each[0] if len(each) == 1 else _surest(each, index, surest) for index, each in enumerate(candidates)]
+
+
+def _surest(candidates: Sequence[int], index: int, sureness: Mapping[tuple[int, int], float]) -> int:
+    """Give the candidate with the highest sureness, the first of equals."""
+    return max(candidates, key=lambda z: sureness[index, z])
+
+
+def _candidates(box: VolumeBox) -> tuple[int, ...]:
+    """Give the slices from which an object may be followed, that of its box first."""
+    off = round(CANDIDATES_OFF_SHARE * (box.z_max - box.z_min))
+    others = (z for z in (box.key_slice - off, box.key_slice + off) if off and box.z_min <= z <= box.z_max)
+    return (box.key_slice, *others)
+
+
+def start_box(box: VolumeBox, z: int, size_hw: tuple[int, int]) -> Box:
+    """Give the box to ask for where propagation starts: the given one on its own slice, else the ellipsoid's."""
+    return box.box if z == box.key_slice else box.cross_section(z).within(size_hw)
 
 
 @dataclass(frozen=True)
@@ -213,6 +280,7 @@ class _Propagation:
     def __init__(
         self,
         boxes: Sequence[VolumeBox],
+        starts: Sequence[int],
         size_hw: tuple[int, int],
         spec: ModelSpec,
         corrections: Corrections | None,
@@ -224,7 +292,8 @@ class _Propagation:
         self._corrections = corrections
         self._fit = fit
         self.stretches = [
-            stretches(box, corrections.clicked_slices(index) if corrections else ()) for index, box in enumerate(boxes)
+            stretches(box, (start, *(corrections.clicked_slices(index) if corrections else ())))
+            for index, (box, start) in enumerate(zip(boxes, starts, strict=True))
         ]
         self._found: dict[tuple[int, int, bool], _Found] = {}  # by object, start, and sweep
 
@@ -235,10 +304,10 @@ class _Propagation:
         prompt = propagated_prompt(
             self._given, index, step.z, known, size_hw=self._size_hw, hints=self._hints, fit=self._fit
         )
-        if self._corrections is None or step.z != part.start:
+        if step.z != part.start:
             return prompt
-        box = self._start_box(index, step.z, self._corrections)
-        return corrected(replace(prompt, box=box), self._corrections, index, step.z)
+        prompt = replace(prompt, box=self._start_box(index, step.z))
+        return prompt if self._corrections is None else corrected(prompt, self._corrections, index, step.z)
 
     def _stretch(self, index: int, z: int) -> Stretch:
         """Give the part of an object's slices that holds one of them."""
@@ -257,18 +326,13 @@ class _Propagation:
         mask[found.window] = found.mask
         return Neighbour(image_at(found.z), mask)
 
-    def _start_box(self, index: int, z: int, corrections: Corrections) -> Box:
-        """Give the box to ask for where propagation starts.
-
-        It is the given one on the key slice, and elsewhere that of the earlier answer or, where there is none, of
-        the ellipsoid.
-        """
-        given = self._given[index]
-        if z == given.key_slice:
-            return given.box
-        previous = corrections.previous_on(index, z)
+    def _start_box(self, index: int, z: int) -> Box:
+        """Give the box to ask for where propagation starts: that of the earlier answer, or what `start_box` gives."""
+        given, previous = self._given[index], None
+        if self._corrections is not None and z != given.key_slice:
+            previous = self._corrections.previous_on(index, z)
         earlier = None if previous is None else box_around(previous)
-        return given.cross_section(z).within(self._size_hw) if earlier is None else earlier
+        return start_box(given, z, self._size_hw) if earlier is None else earlier
 
     def follow(self, index: int, step: Step, window: Window, mask: NDArray[np.bool_]) -> None:
         """Note where an object was found on a slice, for the slices beyond; `mask` covers the window."""

@@ -24,6 +24,7 @@ from graysam.inference.volumes import (
     plan_sweeps,
     segment_volume,
     stretches,
+    surest_starts,
 )
 from graysam.prompts import BoxFit
 
@@ -67,13 +68,13 @@ def test_sweeps_give_every_object_its_neighbour_first_and_meet_each_slice_once_p
     ]
 
 
-def test_slices_between_two_starts_are_reached_from_the_nearer_one_and_the_middle_is_always_a_start():
+def test_slices_between_two_starts_are_reached_from_the_nearer_one():
     # Slices 0..10, middle 5, and a click on 8: 6 is nearer to 5, 7 nearer to 8. A click on 2: 3 is as near to 2 as 4 is
     # to 5. Between 5 and 9 slice 7 is as near to both, and goes to the lower.
     assert stretches(spanning(0, 10)) == [Stretch(0, 5, 10)]
-    assert stretches(spanning(0, 10), [8]) == [Stretch(0, 5, 6), Stretch(7, 8, 10)]
+    assert stretches(spanning(0, 10), [5, 8]) == [Stretch(0, 5, 6), Stretch(7, 8, 10)]
     assert stretches(spanning(0, 10), [8, 2, 5]) == [Stretch(0, 2, 3), Stretch(4, 5, 6), Stretch(7, 8, 10)]
-    assert stretches(spanning(0, 10), [9]) == [Stretch(0, 5, 7), Stretch(8, 9, 10)]
+    assert stretches(spanning(0, 10), [9, 5]) == [Stretch(0, 5, 7), Stretch(8, 9, 10)]
     assert stretches(spanning(3, 3), [3]) == [Stretch(3, 3, 3)]
     assert list(Stretch(7, 8, 10).outwards()) == [(8, None), (9, 8), (10, 9), (7, 8)]
 
@@ -538,3 +539,47 @@ def test_an_error_in_a_call_side_by_side_ends_the_volume():
     volume, boxes = spread_objects()
     with pytest.raises(EngineError, match="no memory for this box"):
         segment_volume(Failing(), volume, boxes)
+
+
+class SureEngine(BrightEngine):
+    """Is as sure as the view is bright in its middle."""
+
+    def decode(self, embedding, inputs):
+        logits, _ = super().decode(embedding, inputs)
+        return logits, inputs["detail"][:, 0, 16, 16].astype(np.float32)
+
+
+def test_an_object_is_followed_from_the_slice_on_which_the_model_is_surest():
+    # Slices 0..8: the candidates are 4 and, an eighth of 8 off, 3 and 5. The middle of the object is dim on slice 4 and
+    # less so on 5 (150 and 200 of 250); on slice 3 it is as bright as on 5, and the lower one is taken.
+    volume, box = drifting_square(0), VolumeBox(Box(26, 20, 37, 31), 0, 8)
+    volume[:, 0, 0] = 250
+    volume[4, 20:32, 26:38] = 150
+    assert surest_starts(SureEngine(), volume, [box]) == [3]
+    volume[3, 20:32, 26:38] = 150
+    assert surest_starts(SureEngine(), volume, [box]) == [5]
+    volume[5, 20:32, 26:38] = 155  # surer by 0.02 only: the given box fits best on its own slice
+    assert surest_starts(SureEngine(), volume, [box]) == [4]
+
+
+def test_objects_of_few_slices_and_equally_sure_ones_start_on_the_slice_of_their_box():
+    volume = drifting_square(0)
+    boxes = [VolumeBox(Box(26, 20, 37, 31), 3, 5), VolumeBox(Box(26, 20, 37, 31), 0, 8)]
+    assert surest_starts(BrightEngine(), volume, boxes) == [4, 4]
+    assert surest_starts(BrightEngine(), volume, []) == []
+
+
+def test_starting_where_the_model_is_surest_finds_an_object_that_the_middle_slice_hides():
+    # On slice 4 the square is gone and a large bright disc fills its box; the square drifts by 2 px a slice.
+    class Unsure(BrightEngine):
+        def decode(self, embedding, inputs):
+            logits, _ = super().decode(embedding, inputs)
+            return logits, 1 - (logits > 0).mean(axis=(1, 2))  # the more it claims, the less sure it is
+
+    volume = drifting_square(2)
+    volume[4, 10:42, 16:48] = 200
+    box = VolumeBox(Box(26, 20, 37, 31), 0, 8)
+    given, surest = (segment_volume(Unsure(), volume, [box], starts=starts) for starts in ("given", "surest"))
+    assert centre_x(surest[8] == 1) == pytest.approx(26 + 8 + 5.5, abs=1.5)
+    assert (surest[3] == 1).sum() < (given[4] == 1).sum()
+    assert np.array_equal(surest, segment_volume(Unsure(), volume, [box], starts="surest"))  # and each time the same
