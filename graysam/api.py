@@ -28,7 +28,7 @@ from graysam.image.preprocessing import slice_at
 from graysam.inference.confidence import read_flag_rule
 from graysam.inference.images import Confidences, Labels, PromptedSlice, segment_slice
 from graysam.inference.overlap import Overlap
-from graysam.inference.volumes import segment_volume
+from graysam.inference.volumes import Starts, segment_volume
 from graysam.prompts import USUAL_FIT, BoxFit, Click
 
 logger = logging.getLogger(__name__)
@@ -144,6 +144,7 @@ class Segmenter:
         *,
         clicks: Clicks | None = None,
         previous: ArrayLike | None = None,
+        starts: Starts = "given",
     ) -> Labels:
         """Segment the objects of a volume, each followed from its middle slice to both ends.
 
@@ -158,6 +159,8 @@ class Segmenter:
                 that needs none. From each clicked slice the object is followed anew, half way to the next one or to the
                 middle. Only for a model that `takes_clicks`.
             previous: labels (D, H, W), the earlier answer that the clicks correct, as this function gave it.
+            starts: the slice from which each object is followed: "given", that of its box, or "surest", that of three
+                about it on which the model is surest of its answer.
 
         Returns:
             Labels (D, H, W): i + 1 for box i, 0 elsewhere; uint8 while that fits, else uint16.
@@ -172,7 +175,14 @@ class Segmenter:
         _tell((*notes, *further))
         told = self.confidences = {}
         return segment_volume(
-            self.engine, volume, cleaned, overlap=overlap, told=told, corrections=corrections, fit=self.box_fit
+            self.engine,
+            volume,
+            cleaned,
+            overlap=overlap,
+            told=told,
+            corrections=corrections,
+            fit=self.box_fit,
+            starts=starts,
         )
 
     @property
