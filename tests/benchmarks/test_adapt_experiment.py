@@ -11,7 +11,7 @@ from drawn_slices import drawn_slice, write_store
 from tiny_spec import TINY
 
 from benchmarks import adapt_experiment
-from benchmarks.adapt_experiment import HEADING, PAGE, RESULTS, drawn_cases, main, measured, write_page
+from benchmarks.adapt_experiment import HEADING, PAGE, RESULTS, drawn_cases, main, measured, possible_counts, write_page
 from graysam.models.checkpoint import save_checkpoint
 from graysam.models.network import build_network
 from graysam.store import open_store
@@ -37,9 +37,11 @@ def write_far(folder: Path, count: int, *, split: str = "far") -> Path:
 
 def test_whole_cases_are_drawn_and_a_third_is_left_to_test_with(tmp_path: Path):
     whole = gather(write_far(tmp_path / "data", 9) / "US" / "Discs", tmp_path / "far.store", Reading())
-    for asked, wanted in ((5, 5), (100, 6)):
+    assert possible_counts(whole, [5, 100]) == [5, 6]
+    assert possible_counts(whole, [20, 100]) == [6]
+    for asked in (5, 6):
         chosen, tested = (sorted({entry.case for entry in part}) for part in drawn_cases(whole, asked, seed=1))
-        assert len(chosen) == wanted
+        assert len(chosen) == asked
         assert sorted([*chosen, *tested]) == [str(number) for number in range(9)]
     assert drawn_cases(whole, 5, seed=1) == drawn_cases(whole, 5, seed=1)
 
