@@ -661,9 +661,9 @@ def test_nothing_is_lost_when_server_and_tab_are_killed(driver, folder, checkpoi
         page.wait_text("#kept-text", "1 change waits")
         process, again = start_server(folder, tmp_path / "out", checkpoint)
         assert again == address
+        page.wait_text("#notices", "Nothing was lost")  # good news leaves by itself after some seconds
         page.settled()
         painted = page.colour_at(45, 5)
-        page.wait_text("#notices", "Nothing was lost")
         driver.get("about:blank")
         process.send_signal(signal.SIGKILL)
         process.wait()
