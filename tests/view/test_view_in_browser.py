@@ -32,7 +32,7 @@ from tiny_spec import TINY
 from graysam.api import Segmenter
 from graysam.boxes import Box, VolumeBox
 from graysam.formats.npz import read_labels, write_case
-from graysam.prompts import Click, Prompt, box_rows
+from graysam.prompts import USUAL_FIT, Click, Prompt, box_rows
 
 pytestmark = pytest.mark.slow
 
@@ -346,7 +346,7 @@ def test_clicks_add_and_remove_as_the_python_api_does_for_the_same_prompts(drive
         box, clicks, masks = Box(5, 7, 26, 29), (Click(20, 20, True), Click(9, 12, False)), []
         for count in range(3):
             previous = masks[-1] if count else None
-            prompt = Prompt(box, clicks=clicks[:count], previous=previous, others=box_rows([box]))
+            prompt = Prompt(box, clicks=clicks[:count], previous=previous, others=box_rows([box]), fit=USUAL_FIT)
             masks.append(prepared.answer([prompt])[0].mask(prepared.size_hw))
         assert np.array_equal(labels_of(served) == 1, masks[2])
         assert not np.array_equal(masks[0], masks[1])
@@ -517,7 +517,8 @@ def test_everything_goes_by_keys_alone(page, served):
 
 
 def test_escape_gives_up_a_box_and_the_object_that_was_made_for_it(page, served):
-    page.open("demo_Dermoscopy", (480, 360))
+    page.open("demo_Microscopy", (400, 400))
+    assert page.objects() == []
     page.draw(100, 100, 200, 200, release=False)
     page.wait("return document.querySelectorAll('#object-list li').length === 1")
     page.key("Escape")
