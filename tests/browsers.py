@@ -38,6 +38,8 @@ def chromium(profile: Path):
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=service_module.Service(driver_program))
     driver.execute_cdp_cmd("Network.enable", {})
+    driver.get("about:blank")
+    network_events(driver)  # of the browser's own first page
     try:
         yield driver
     finally:
