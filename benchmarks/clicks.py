@@ -27,7 +27,7 @@ from graysam.console import run_command
 from graysam.corrections import Corrections, VolumeClick
 from graysam.engines.protocol import Engine
 from graysam.inference.images import PromptedSlice, corrected
-from graysam.prompts import Prompt
+from graysam.prompts import USUAL_FIT, Prompt
 from graysam.store import index_hash, open_store
 from train.augment.corrections import correcting_clicks
 
@@ -38,14 +38,14 @@ BOXES: Final[BoxKind] = "outwards"
 
 def dsc_by_clicks(engine: Engine, prompt: ValidationPrompt, most: int = COUNTS[-1]) -> list[float]:
     """Give the DSC after 0, 1, ... `most` clicks on one object; an answer without an error gets no further click."""
-    prepared, box = PromptedSlice(engine, prompt.image), prompt.boxes[BOXES]
-    answer = prepared.answer([Prompt(box)])[0].mask(prepared.size_hw)
+    prepared, asked = PromptedSlice(engine, prompt.image), Prompt(prompt.boxes[BOXES], fit=USUAL_FIT)
+    answer = prepared.answer([asked])[0].mask(prepared.size_hw)
     scores, clicks = [dice(prompt.mask, answer)], list[VolumeClick]()
     for _ in range(most):
         clicks += [VolumeClick(click, 0) for click in correcting_clicks(prompt.mask, answer, count=1)]
         if clicks:
             corrections = Corrections((tuple(clicks),), answer.astype(np.uint8))
-            answer = prepared.answer([corrected(Prompt(box), corrections, 0)])[0].mask(prepared.size_hw)
+            answer = prepared.answer([corrected(asked, corrections, 0)])[0].mask(prepared.size_hw)
         scores.append(dice(prompt.mask, answer))
     return scores
 

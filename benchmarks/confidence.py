@@ -44,7 +44,7 @@ from graysam.image.preprocessing import prepare_slice
 from graysam.inference.confidence import CONFIDENCE_FILE, FlagRule
 from graysam.inference.images import answer_prompts
 from graysam.noisy_boxes import LARGEST_SHIFT_PX
-from graysam.prompts import Prompt
+from graysam.prompts import USUAL_FIT, Prompt
 from graysam.store import PackedStore, index_hash, open_store
 
 logger = logging.getLogger("benchmarks")
@@ -83,7 +83,7 @@ def judged_slices(engine: Engine, prompts: Sequence[ValidationPrompt]) -> list[J
     found = []
     for prompt in tracked(prompts, total=len(prompts), what="prompts"):
         prepared = prepare_slice(prompt.image, engine.spec)
-        asked = [Prompt(prompt.boxes[kind]) for kind in BOX_KINDS]
+        asked = [Prompt(prompt.boxes[kind], fit=USUAL_FIT) for kind in BOX_KINDS]
         answers = answer_prompts(engine, prepared, engine.encode(prepared.canvas), asked)
         size_hw = prompt.image.shape[0], prompt.image.shape[1]
         for kind, answer in zip(BOX_KINDS, answers, strict=True):

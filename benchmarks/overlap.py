@@ -35,7 +35,7 @@ from graysam.inference.images import BoxAnswer, PromptedSlice
 from graysam.inference.overlap import PAINTERS, Overlap
 from graysam.inference.volumes import answer_volume
 from graysam.noisy_boxes import LARGEST_SHIFT_PX
-from graysam.prompts import Prompt, box_rows
+from graysam.prompts import USUAL_FIT, Prompt, box_rows
 
 logger = logging.getLogger("benchmarks")
 
@@ -75,7 +75,7 @@ def answers_to(
     if loaded.is_volume:
         return ((step.z, answer) for step, answer in answer_volume(engine, loaded.image, boxes))
     prompted, others = PromptedSlice(engine, loaded.image), box_rows(boxes)
-    return ((0, answer) for answer in prompted.answer([Prompt(box, others=others) for box in boxes]))
+    return ((0, answer) for answer in prompted.answer([Prompt(box, others=others, fit=USUAL_FIT) for box in boxes]))
 
 
 def chosen(sources: Sequence[Source], *, most_images: int, most_volumes: int) -> list[Source]:

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from graysam.image.preprocessing import slice_at
 from graysam.inference.baselines import BaselineSegmenter
 from graysam.inference.volumes import outwards_from_middle
 from graysam.noisy_boxes import LARGEST_SHIFT_PX, reference_pixel, shifted
-from graysam.prompts import Click, Neighbour, Prompt, box_rows
+from graysam.prompts import BoxFit, Click, Neighbour, Prompt, box_rows
 from graysam.store import PackedStore, StoredVolume, StoreEntry, open_store
 
 if TYPE_CHECKING:
@@ -120,10 +120,11 @@ def _with_hints(prompt: Prompt, others: Sequence[Box], mask: NDArray[np.bool_], 
     """Let a prompt say all that it can: quantization must see the ranges of maps that are often zero.
 
     Every other prompt has a click in the object, one outside on a corner of its box, and the object as earlier answer;
-    one with a neighbouring slice lies in turn in the middle, half way to an end, and at an end.
+    how the box fits is told in turn, and one with a neighbouring slice lies in turn in the middle, half way to an end,
+    and at an end.
     """
     rows, columns = np.nonzero(mask)
-    told = replace(prompt, others=box_rows(others))
+    told = replace(prompt, others=box_rows(others), fit=get_args(BoxFit)[number % 3])
     if prompt.neighbour is not None:
         told = replace(told, place=(0.0, 0.5, -0.95)[number % 3])
     if number % 2 == 0 or not rows.size:
