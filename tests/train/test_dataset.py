@@ -15,7 +15,7 @@ from graysam.inference.images import segment_slice
 from graysam.inference.volumes import expected_box, outwards_from_middle, segment_volume
 from graysam.models.frames import DecoderInputs, view_memory
 from graysam.models.spec import ModelSpec
-from graysam.prompts import Neighbour, Prompt, box_rows
+from graysam.prompts import USUAL_FIT, Neighbour, Prompt, box_rows
 from graysam.store import PackedStore, StoreWriter, encode_image, encode_runs, open_store
 from train.config import DataConfig, RunConfig
 from train.dataset import TWO_SLICES_SHARE, Batch, BatchSource, SliceMemory, prepare_prompts
@@ -54,7 +54,8 @@ def test_training_and_prediction_make_the_identical_tensors_of_an_image_and_its_
     spec = replace(tiny_spec, decoder=decoder, memory=decoder == "box_frame", hints=hints)
     image, masks = drawn_slice(1, colour=colour)
     boxes = [box for mask in masks if (box := box_around(mask))]
-    trained = prepare_prompts(image, masks, [Prompt(box, others=box_rows(boxes)) for box in boxes], spec)
+    asked = [Prompt(box, others=box_rows(boxes), fit=USUAL_FIT) for box in boxes]
+    trained = prepare_prompts(image, masks, asked, spec)
     engine = RecordingEngine(spec)
     segment_slice(engine, image, boxes)
     np.testing.assert_array_equal(trained.canvas, engine.canvas)
