@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from benchmarks.recorded import BenchmarkError, write_figures
-from benchmarks.validate import volumes_of
-from data_prep.convert import CaseSettings, boxes_for, load_source
+from benchmarks.validate import drawn_boxes, volumes_of
+from data_prep.convert import load_source
 from data_prep.objects import objects_of, paint
 from data_prep.sources import Source
 from evaluation.dice import dice
@@ -102,9 +102,7 @@ def judged_volume(segmenter: Segmenter, source: Source) -> list[Judged]:
     objects, _ = objects_of(loaded.labels, source.labels, spacing_mm=loaded.spacing_mm)
     if not objects:
         return []
-    size_hw = loaded.image.shape[1], loaded.image.shape[2]
-    random = CaseSettings().random_for(source.name)
-    boxes: Any = boxes_for(objects, is_volume=True, size_hw=size_hw, margin=LARGEST_SHIFT_PX, random=random)
+    boxes = drawn_boxes(loaded, objects, source.name, margin=LARGEST_SHIFT_PX)
     labels = segmenter.segment_volume(loaded.image, boxes)
     reference = paint(objects, loaded.labels.shape)
     return [

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.recorded import BenchmarkError, read_figures, write_figures
-from benchmarks.validate import mean_dice
-from data_prep.convert import CaseSettings, LoadedSource, boxes_for, load_source
+from benchmarks.validate import drawn_boxes, mean_dice
+from data_prep.convert import LoadedSource, load_source
 from data_prep.objects import ObjectMask, objects_of, paint
 from data_prep.sources import Source, find_sources
 from evaluation.tables import markdown_table
@@ -65,13 +65,7 @@ def answers_to(
     engine: Engine, loaded: LoadedSource, objects: Sequence[ObjectMask], name: str
 ) -> Iterator[tuple[int, BoxAnswer]]:
     """Prompt with a loose box for each object, and give the slice of each answer, and the answer."""
-    boxes: Any = boxes_for(
-        objects,
-        is_volume=loaded.is_volume,
-        size_hw=(loaded.labels.shape[-2], loaded.labels.shape[-1]),
-        margin=LARGEST_SHIFT_PX,
-        random=CaseSettings().random_for(name),  # the draws of `python -m data_prep cases`
-    )
+    boxes = drawn_boxes(loaded, objects, name, margin=LARGEST_SHIFT_PX)
     if loaded.is_volume:
         return ((step.z, answer) for step, answer in answer_volume(engine, loaded.image, boxes))
     prompted, others = PromptedSlice(engine, loaded.image), box_rows(boxes)

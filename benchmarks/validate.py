@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.recorded import BenchmarkError, write_figures
-from data_prep.convert import CaseSettings, boxes_for, load_source
-from data_prep.objects import objects_of, paint
+from data_prep.convert import CaseSettings, LoadedSource, boxes_for, load_source
+from data_prep.objects import ObjectMask, objects_of, paint
 from data_prep.sources import Source, find_sources
 from evaluation.dice import dice
 from evaluation.prompts import (
@@ -108,6 +108,20 @@ def volumes_of(data: Path, split: str) -> list[Source]:
     return found
 
 
+def drawn_boxes(loaded: LoadedSource, objects: Sequence[ObjectMask], name: str, *, margin: int) -> list[Any]:
+    """Give a `Box` or `VolumeBox` for each object, each side up to `margin` px of 256 outwards.
+
+    The draws are those of `python -m data_prep cases`, which go by the case's name.
+    """
+    return boxes_for(
+        objects,
+        is_volume=loaded.is_volume,
+        size_hw=(loaded.labels.shape[-2], loaded.labels.shape[-1]),
+        margin=margin,
+        random=CaseSettings().random_for(name),
+    )
+
+
 def score_volume(source: Source, segmenter: Segmenter) -> list[VolumeScore]:
     """Segment a whole volume from boxes on each object's middle slice; a score for each kind, none without objects.
 
@@ -118,13 +132,11 @@ def score_volume(source: Source, segmenter: Segmenter) -> list[VolumeScore]:
     objects, _ = objects_of(loaded.labels, source.labels, spacing_mm=loaded.spacing_mm)
     if not objects:
         return []
-    height, width = loaded.image.shape[1:3]
     reference = paint(objects, loaded.labels.shape)
     scores = []
     for kind in VOLUME_BOX_KINDS:
         margin = LARGEST_SHIFT_PX if kind == "outwards" else 0
-        random = CaseSettings().random_for(source.name)  # the draws of `python -m data_prep cases`
-        boxes: Any = boxes_for(objects, is_volume=True, size_hw=(height, width), margin=margin, random=random)
+        boxes = drawn_boxes(loaded, objects, source.name, margin=margin)
         started = time.perf_counter()
         labels = segmenter.segment_volume(loaded.image, boxes)
         seconds = time.perf_counter() - started
