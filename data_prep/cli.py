@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import TypeAlias, get_args
 
 from data_prep.convert import CaseRecord, CaseSettings, make_cases, select
+from data_prep.dataset_facts import Assumptions
 from data_prep.duplicates import HASH_BITS_APART, SMALLEST_CORRELATION, NearDuplicate, find_near_duplicates
 from data_prep.inspection import inspect
 from data_prep.objects import LABEL_KINDS, SpeckRule
 from data_prep.pack import PackSettings, pack
 from data_prep.paper_store import import_paper_store, make_store, pack_store
-from data_prep.sources import Assumptions, Inventory, Source, find_sources
+from data_prep.sources import Inventory, Source, find_sources
 from data_prep.split import assign_splits, complete_splits, find_leaks, group_by_pattern, write_index
 from graysam.console import harmless
 from graysam.errors import GraySamError, PrepareError

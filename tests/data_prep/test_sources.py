@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from source_files import write_dicom
 
-from data_prep.sources import Assumptions, find_sources
+from data_prep.dataset_facts import Assumptions
+from data_prep.sources import find_sources
 from graysam.errors import PrepareError
 
 IMAGE = np.zeros((4, 4), np.uint8)

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.dataset_facts import Assumptions
 from data_prep.objects import LabelKind, SpeckRule, objects_of
 from data_prep.pack import PackSettings, pack
-from data_prep.sources import Assumptions, Source, find_sources
+from data_prep.sources import Source, find_sources
 from data_prep.split import find_leaks, group_by_pattern
 from graysam.cases import VolumeCase
 from graysam.console import tracked
