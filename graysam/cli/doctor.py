@@ -76,6 +76,7 @@ def examine(weights: Path | None, place: Path | None, output: Path) -> dict[str,
         },
         "packages": {name: package_version(name, module) for name, module in PACKAGES},
         "engine": _engine(weights),
+        "model": _model(weights),
         "self_test": _self_test(weights),
         "input": None if place is None else _input(place),
         "free_bytes": _free_bytes(output),
@@ -114,6 +115,24 @@ def _engine(weights: Path | None) -> dict[str, Any]:
     here = choice.engine == "openvino"
     order = "OpenVINO is here and so are its files" if here else "OpenVINO or its files are not here"
     return {**found, "name": choice.engine, "precision": choice.precision, "why": f"{order}; {speed}"}
+
+
+def _model(weights: Path | None) -> dict[str, Any] | None:
+    """Give what lies with the weights of what they take and when they flag; None for a checkpoint file and nothing."""
+    from graysam.api import default_weights
+    from graysam.engines.select import SPEC_FILE
+    from graysam.inference.confidence import read_flag_rule
+    from graysam.models.spec import ModelSpec
+
+    path = default_weights() if weights is None else weights
+    if not (path / SPEC_FILE).is_file():
+        return None
+    try:
+        spec, rule = ModelSpec.from_json((path / SPEC_FILE).read_text(encoding="utf-8")), read_flag_rule(path)
+    except (CheckpointError, OSError, ValueError) as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+    flagged = {"flag_below": None, "why": ""} if rule is None else {"flag_below": rule.below, "why": rule.why}
+    return {"name": spec.name, "takes_clicks": spec.hints, "is_told_how_boxes_fit": spec.hints, **flagged}
 
 
 def _self_test(weights: Path | None) -> dict[str, Any]:
@@ -191,6 +210,7 @@ def in_words(findings: dict[str, Any]) -> str:
         f"threads    {cpu['threads']} of {cpu['cpus']} CPUs that this process may use; quota: {quota}",
         f"engine     {engine['name'] or 'none'} {engine['precision'] or ''}: {engine['why']}",
         f"weights    {engine['weights']}",
+        *_model_in_words(findings["model"]),
     ]
     if test["works"]:
         lines.append(
@@ -215,3 +235,17 @@ def in_words(findings: dict[str, Any]) -> str:
     loaded = " (openvino_telemetry IS loaded)" if findings["telemetry"]["openvino_telemetry_loaded"] else ""
     lines.append(f"network    nothing is sent anywhere{loaded}")
     return "\n".join(lines)
+
+
+def _model_in_words(model: dict[str, Any] | None) -> list[str]:
+    """Say what a model takes, and below which confidence an object is flagged."""
+    if model is None:
+        return []
+    if "error" in model:
+        return [f"model      {model['error']}"]
+    prompts = "boxes, clicks and earlier answers, and how boxes fit" if model["takes_clicks"] else "boxes alone"
+    if model["flag_below"] is None:
+        flagged = "nothing is flagged: no confidence.json lies with the weights"
+    else:
+        flagged = f"objects below {model['flag_below']:g} are flagged; {model['why'] or 'nobody says why'}"
+    return [f"model      {model['name']} takes {prompts}", f"confidence {flagged}"]

@@ -24,7 +24,7 @@ from graysam.inference.lanes import Lanes
 from graysam.inference.overlap import PAINTERS, Overlap
 from graysam.models.frames import PromptFrame, Window, frame_prompts
 from graysam.models.spec import ModelSpec
-from graysam.prompts import USUAL_FIT, BoxFit, Prompt, box_rows
+from graysam.prompts import USUAL_FIT, BoxFit, Click, Prompt, box_rows
 
 Labels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -189,18 +189,23 @@ def _groups(prompts: Iterable[Prompt], size: int, spec: ModelSpec) -> Iterator[l
 def corrected(prompt: Prompt, corrections: Corrections, index: int, z: int = 0) -> Prompt:
     """Add to the prompt for object `index` on slice `z` what a person says there: clicks, and the earlier answer.
 
-    Where there is no click, the prompt stays as it is: nothing is to be corrected. Pixels that a click calls inside
-    belong to the box, which therefore grows to hold them.
+    Where there is no click, the prompt stays as it is: nothing is to be corrected.
     """
     clicks = corrections.clicks_on(index, z)
-    if not clicks:
-        return prompt
+    return with_clicks(prompt, clicks, corrections.previous_on(index, z)) if clicks else prompt
+
+
+def with_clicks(prompt: Prompt, clicks: Sequence[Click], previous: NDArray[np.bool_] | None) -> Prompt:
+    """Add clicks to a prompt, and the earlier answer (H, W) that they correct, None for none.
+
+    Pixels that a click calls inside belong to the box, which therefore grows to hold them.
+    """
     box = prompt.box
     for click in clicks:
         box = box.holding(click.x, click.y) if click.is_inside else box
     is_own = (prompt.others == np.array(prompt.box.numbers)).all(axis=1)  # told from others by being equal to the box
     others = prompt.others if box == prompt.box else prompt.others[~is_own]
-    return replace(prompt, box=box, others=others, clicks=clicks, previous=corrections.previous_on(index, z))
+    return replace(prompt, box=box, others=others, clicks=tuple(clicks), previous=previous)
 
 
 def require_hints(spec: ModelSpec) -> None:

@@ -20,9 +20,9 @@ from graysam.cases import Case, VolumeCase
 from graysam.errors import CaseError
 from graysam.image.drawing import label_colours
 from graysam.image.preprocessing import slice_at
-from graysam.inference.images import BoxAnswer, PromptedSlice
+from graysam.inference.images import BoxAnswer, PromptedSlice, with_clicks
 from graysam.inference.volumes import propagated_prompt
-from graysam.prompts import USUAL_FIT, Click, Neighbour, Prompt, box_rows
+from graysam.prompts import USUAL_FIT, BoxFit, Click, Neighbour, Prompt, box_rows
 from graysam.view.document import WHOLE, Address, Document, Operation, Value
 from graysam.view.journal import Journal
 from graysam.view.labels import LabelMap
@@ -180,7 +180,13 @@ class Bench:
         box = self._known_box(number, z)
         clicks = (*(self.document.get(number, "clicks", z) or ()), (x, y, is_inside))
         known: SliceMask | None = self.document.get(number, "mask", z)
-        answer = self._answer(number, z, box, clicks, None if known is None else known.to_mask())
+        prompt = with_clicks(
+            # Round a mask that was followed to this slice a box is drawn by nobody.
+            self._prompt(number, z, box, fit=USUAL_FIT if self.document.get(number, "box", z) else "unknown"),
+            [Click(*each) for each in clicks],
+            None if known is None or known.is_empty else known.to_mask(),
+        )
+        answer = self._slice(z).answer([prompt])[0]
         mask = SliceMask.of_answer(answer, self.size_hw, "click")
         values: Set = [((number, "clicks", z), clicks), ((number, "mask", z), mask)]
         return self._masked("click", number, z, values)
@@ -457,34 +463,21 @@ class Bench:
             raise CaseError("draw a box on this slice first.")
         return box
 
-    def _answer(
-        self,
-        number: int,
-        z: int,
-        box: Box,
-        clicks: Sequence[tuple[float, float, bool]] = (),
-        previous: NDArray[np.bool_] | None = None,
-    ) -> BoxAnswer:
+    def _answer(self, number: int, z: int, box: Box) -> BoxAnswer:
         """Ask the model for an object on a slice."""
-        return self._slice(z).answer([self._prompt(number, z, box, clicks, previous)])[0]
+        return self._slice(z).answer([self._prompt(number, z, box)])[0]
 
-    def _prompt(
-        self,
-        number: int,
-        z: int,
-        box: Box,
-        clicks: Sequence[tuple[float, float, bool]] = (),
-        previous: NDArray[np.bool_] | None = None,
-    ) -> Prompt:
+    def _prompt(self, number: int, z: int, box: Box, fit: BoxFit = USUAL_FIT) -> Prompt:
         """Give what the model is asked for an object on a slice, as prediction would ask."""
-        prompt = Prompt(box, clicks=tuple(Click(*each) for each in clicks), previous=previous, fit=USUAL_FIT)
+        prompt = Prompt(box, fit=fit)
         return self._hinted(prompt, number, z) if self._segmenter.takes_clicks else prompt
 
     def _hinted(self, prompt: Prompt, number: int, z: int) -> Prompt:
         """Tell a model that is shown them the other boxes of the slice, and where in its object the slice lies."""
         if not isinstance(self.case, VolumeCase):
-            boxes = [Box(*each) for other in self.document.objects if (each := self.document.get(other, "box", z))]
-            return replace(prompt, others=box_rows(boxes))
+            # Its own box is left out: the one that is known may be an earlier one, which would pass for a neighbour.
+            drawn = [self.document.get(other, "box", z) for other in self.document.objects if other != number]
+            return replace(prompt, others=box_rows([Box(*each) for each in drawn if each]))
         others, place = [], 0.0
         for each in self.document.objects:
             given = self.volume_box(each)

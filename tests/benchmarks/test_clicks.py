@@ -69,11 +69,16 @@ def test_means_are_over_modalities_and_the_table_has_a_column_for_each_number_of
     ]
 
 
-@pytest.mark.weights
 def test_a_model_that_takes_no_clicks_is_named(tmp_path, capsys):
+    pytest.importorskip("torch")
+    from graysam.models.checkpoint import save_checkpoint
+    from graysam.models.network import build_network
+
+    save_checkpoint(tmp_path / "boxes-alone.pt", build_network(PLAIN_TINY), PLAIN_TINY)
     mask = square(20, 44, 20, 44)
     with StoreWriter(tmp_path / "s.store") as writer:
         facts = {"dataset": "CT/drawn", "modality": "CT", "case": "a", "group": "a", "split": "far"}
         writer.add(encode_image(mask.astype(np.uint8)), [encode_runs(mask)], size_hw=mask.shape, **facts)
-    assert main(["--store", str(tmp_path / "s.store"), "--engine", "openvino", "--threads", "1"]) == 2
+    weights = ["--weights", str(tmp_path / "boxes-alone.pt"), "--threads", "1"]
+    assert main(["--store", str(tmp_path / "s.store"), *weights]) == 2
     assert "takes no clicks; give weights with hints" in capsys.readouterr().err

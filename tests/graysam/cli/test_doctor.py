@@ -2,13 +2,16 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from tiny_spec import TINY
 
 from graysam.cli import doctor
 from graysam.cli import main as graysam
 from graysam.formats.npz import write_case
+from graysam.inference.confidence import CONFIDENCE_FILE, FlagRule
 
 
 @pytest.fixture
@@ -71,3 +74,21 @@ def test_the_default_model_passes_and_loads_no_telemetry(capsys):
     assert done.returncode == 0
     assert findings["self_test"]["dice"] > 0.9
     assert findings["telemetry"] == {"openvino_telemetry_loaded": False}
+
+
+def told(weights, capsys):
+    doctor.main(["--weights", str(weights)])
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("hints", [False, True])
+def test_it_tells_what_weights_take_and_below_which_confidence_they_flag(engine_of_its_own, tmp_path, capsys, hints):
+    (tmp_path / "spec.json").write_text(replace(TINY, hints=hints).to_json())
+    words = told(tmp_path, capsys)
+    assert ("tiny takes boxes alone" in words) is not hints
+    assert ("tiny takes boxes, clicks and earlier answers, and how boxes fit" in words) is hints
+    assert "confidence nothing is flagged: no confidence.json lies with the weights" in words
+    (tmp_path / CONFIDENCE_FILE).write_text(FlagRule(0.59, "best F1 on drawn cases").to_json())
+    assert "confidence objects below 0.59 are flagged; best F1 on drawn cases" in told(tmp_path, capsys)
+    (tmp_path / CONFIDENCE_FILE).write_text("{}")
+    assert "wanted a number 'flag_below'" in told(tmp_path, capsys)

@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -175,6 +175,55 @@ def test_a_model_without_clicks_refuses_them_and_one_with_hints_follows_them(pag
             mask = live.ask("click", "mask", object=one, slice=0, x=7, y=7, is_inside=False)
             assert not mask_of(mask["runs"], (20, 30))[7, 7]
             assert live.next("object")["object"]["clicks"] == {"0": [{"x": 7, "y": 7, "is_inside": False}]}
+
+
+@dataclass
+class WatchedEngine(KnowingEngine):
+    """Also keeps the hints that it is shown."""
+
+    shown: list[np.ndarray] = field(default_factory=list)
+
+    def decode(self, embedding, inputs):
+        self.shown += list(inputs["hints"])
+        return super().decode(embedding, inputs)
+
+
+def test_a_box_that_is_drawn_anew_or_wider_does_not_pass_for_its_own_neighbour(tmp_path):
+    (tmp_path / "in").mkdir()
+    write_case(tmp_path / "in" / "blocks.npz", image=drawn_image(), boxes=())
+    engine = WatchedEngine(spec=HINTED)
+    with running(tmp_path / "in", tmp_path / "out", engine) as page:
+        page.open("blocks")
+        with page.live() as live:
+            one = live.ask("add_object", "object", name="", colour="")["object"]["id"]
+            live.ask("box", "mask", object=one, slice=0, box=[3, 4, 12, 11], is_final=True)
+            live.ask("box", "mask", object=one, slice=0, box=[3, 3, 13, 12], is_final=True)
+            live.ask("wider", "mask", object=one, slice=0)
+            assert len(engine.shown) == 3
+            assert not any(hints[:2].any() for hints in engine.shown)  # no other box, neither smaller nor larger
+            two = live.ask("add_object", "object", name="", colour="")["object"]["id"]
+            live.ask("box", "mask", object=two, slice=0, box=[5, 5, 10, 10], is_final=True)
+            assert engine.shown[-1][1].any()  # the first object's box, which is larger
+
+
+def test_a_click_beyond_the_box_makes_it_grow_as_in_prediction(tmp_path):
+    (tmp_path / "in").mkdir()
+    write_case(tmp_path / "in" / "blocks.npz", image=drawn_image(), boxes=())
+    with running(tmp_path / "in", tmp_path / "out", KnowingEngine(spec=HINTED)) as page:
+        page.open("blocks")
+        with page.live() as live:
+            one = live.ask("add_object", "object", name="", colour="")["object"]["id"]
+            first = live.ask("box", "mask", object=one, slice=0, box=[3, 4, 12, 11], is_final=True)
+            better = live.ask("click", "mask", object=one, slice=0, x=24, y=15, is_inside=True)
+        segmenter = Segmenter(KnowingEngine(spec=HINTED))
+        wanted = segmenter.segment_image(
+            drawn_image(),
+            [[3, 4, 12, 11]],
+            clicks=[[(24, 15, True)]],
+            previous=mask_of(first["runs"], (20, 30)).astype(np.uint8),
+        )
+        assert wanted[15, 24] == 1
+        assert np.array_equal(mask_of(better["runs"], (20, 30)), wanted == 1)
 
 
 def test_boxes_that_come_with_a_case_are_objects_that_are_answered_and_not_to_be_undone(tmp_path):
