@@ -31,10 +31,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def mean_weights(paths: Sequence[Path], shares: Sequence[float] | None = None) -> dict[str, Tensor]:
     """Read the mean of several runs' weights: a model soup (Wortsman et al. 2022).
 
-    Meant for runs that went on from one another. Counters, which have no mean, are those of the first.
+    Meant for runs that went on from one another. Counters, which have no mean, are those of the first. A model that
+    was shown less than the first counts with zeros for what it did not see, as in `fitted_weights`.
 
     Args:
-        paths: files of the same model.
+        paths: files of the same model, the one that is shown most first.
         shares: one for each file, relative to their sum; None for the plain mean.
 
     Raises:
@@ -46,12 +47,7 @@ def mean_weights(paths: Sequence[Path], shares: Sequence[float] | None = None) -
             f"shares of weights: wanted {len(paths)} numbers from 0 on, one of them more, got {list(shares)}."
         )
     first, *others = (read_weights(path) for path in paths)
-    for path, other in zip(paths[1:], others, strict=True):
-        shapes = [{name: value.shape for name, value in weights.items()} for weights in (first, other)]
-        if shapes[0] != shapes[1]:
-            raise ConfigError(
-                f"initial weights: {path} and {paths[0]} are of different models, and have no mean; give one of them."
-            )
+    others = [_fitted_to(first, other, f"{path} and {paths[0]}") for path, other in zip(paths[1:], others, strict=True)]
     parts = [share / sum(shares) for share in shares]
 
     def mean(name: str) -> Tensor:
@@ -60,6 +56,17 @@ def mean_weights(paths: Sequence[Path], shares: Sequence[float] | None = None) -
         return weighted
 
     return {name: mean(name) if value.is_floating_point() else value for name, value in first.items()}
+
+
+def _fitted_to(first: Mapping[str, Tensor], other: Mapping[str, Tensor], files: str) -> dict[str, Tensor]:
+    """Give `other` with zeros for the inputs that only `first` has."""
+    unlike = ConfigError(f"initial weights: {files} are of different models, and have no mean; give one of them.")
+    if first.keys() != other.keys():
+        raise unlike
+    try:
+        return {name: _fitted(name, value, first[name]) for name, value in other.items()}
+    except ConfigError as error:
+        raise unlike from error
 
 
 def fitted_weights(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

@@ -125,6 +125,15 @@ def test_files_may_have_unequal_shares_in_a_mean(tmp_path: Path):
         mean_weights([tmp_path / "1.pt", tmp_path / "5.pt"], [0, 0])
 
 
+def test_a_mean_counts_an_earlier_model_that_saw_fewer_maps_with_zeros_for_the_others(tmp_path: Path):
+    torch.save({"average": {"weight": torch.full((1, 3, 1, 1), 4.0)}}, tmp_path / "sees-3.pt")
+    torch.save({"average": {"weight": torch.full((1, 2, 1, 1), 8.0)}}, tmp_path / "sees-2.pt")
+    mean = mean_weights([tmp_path / "sees-3.pt", tmp_path / "sees-2.pt"], [3, 1])
+    assert mean["weight"].flatten().tolist() == [5.0, 5.0, 3.0]  # (3 * 4 + 8) / 4 twice, (3 * 4 + 0) / 4
+    with pytest.raises(ConfigError, match="different models"):
+        mean_weights([tmp_path / "sees-2.pt", tmp_path / "sees-3.pt"])
+
+
 def test_a_soup_is_a_checkpoint_with_the_spec_of_its_first_part(tiny_spec: ModelSpec, tmp_path: Path):
     paths = [tmp_path / "a.pt", tmp_path / "b.pt"]
     models = [build_network(tiny_spec) for _ in paths]
