@@ -35,6 +35,10 @@ class VolumeClick:
         return self.click.x, self.click.y, self.z, self.click.is_inside
 
 
+ObjectClicks = Sequence[Sequence[VolumeClick]]
+"""Clicks of each object, in the order of the labels."""
+
+
 @dataclass(frozen=True, eq=False)
 class Corrections:
     """Clicks on the objects of a case, and the answer that they correct.

@@ -16,9 +16,10 @@ from websockets.sync.client import connect
 
 from graysam.api import Segmenter
 from graysam.formats.reading import Reading
+from graysam.view.address import listening_socket
 from graysam.view.catalogue import Catalogue
-from graysam.view.desk import Desk
-from graysam.view.server import Server, listening_socket
+from graysam.view.server import Server
+from graysam.view.workspace import Workspace
 
 TOKEN = "token-of-a-test"
 
@@ -85,6 +86,8 @@ class Live:
     others: list = field(default_factory=list)
 
     def send(self, kind, **fields):
+        if kind == "box":
+            fields.setdefault("fit", "loose")  # as the page says of boxes of which nobody said otherwise
         self.seq += 1
         self.socket.send(json.dumps({"type": kind, "seq": self.seq, **fields}))
         return self.seq
@@ -117,7 +120,7 @@ def running(place, out, engine, *, reading=None, uploads=None, **limits):
     uploads = uploads or out.parent / f"{out.name}-uploads"
     uploads.mkdir(exist_ok=True)
     catalogue = Catalogue(place, reading or Reading(), uploads)
-    server = Server(Desk(catalogue, out, lambda: Segmenter(engine), **limits))
+    server = Server(Workspace(catalogue, out, lambda: Segmenter(engine), **limits))
     listener = listening_socket(0)
     port = listener.getsockname()[1]
     config = uvicorn.Config(

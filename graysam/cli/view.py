@@ -18,7 +18,7 @@ from graysam.console import run_command
 
 if TYPE_CHECKING:
     from graysam.view.catalogue import Catalogue
-    from graysam.view.desk import Desk
+    from graysam.view.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -94,18 +94,18 @@ def view(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     remove_stale_uploads(Path(tempfile.gettempdir()))
     with tempfile.TemporaryDirectory(prefix=f"{UPLOADS}{os.getpid()}-") as uploads:
-        catalogue, desk = _desk(options, Path(uploads))
-        with kept_address(desk.out, options.port) as (listener, token), contextlib.suppress(KeyboardInterrupt):
+        catalogue, workspace = _workspace(options, Path(uploads))
+        with kept_address(workspace.out, options.port) as (listener, token), contextlib.suppress(KeyboardInterrupt):
             port = listener.getsockname()[1]
 
             def show() -> None:
                 address = f"http://127.0.0.1:{port}/{token}/"
                 logger.info("look at %s", address)
-                logger.info("results go to %s; end with Ctrl-C", desk.out)
+                logger.info("results go to %s; end with Ctrl-C", workspace.out)
                 if options.browser:
                     webbrowser.open(address)
 
-            server = Server(desk, first_case=_first_case(options.place, catalogue), on_start=show)
+            server = Server(workspace, first_case=_first_case(options.place, catalogue), on_start=show)
             config = uvicorn.Config(
                 server.app(token=token, port=port),
                 log_config=None,  # its lines would show the token
@@ -144,7 +144,7 @@ def default_out(place: Path | None) -> Path:
     return place.resolve().parent / f"{name}-graysam"
 
 
-def _desk(options: argparse.Namespace, uploads: Path) -> tuple[Catalogue, Desk]:
+def _workspace(options: argparse.Namespace, uploads: Path) -> tuple[Catalogue, Workspace]:
     """Make the list of cases, and what serves them.
 
     Raises:
@@ -154,7 +154,7 @@ def _desk(options: argparse.Namespace, uploads: Path) -> tuple[Catalogue, Desk]:
     from graysam.formats.reading import BoxSource, Reading
     from graysam.runner.run import prepare_folder
     from graysam.view.catalogue import Catalogue
-    from graysam.view.desk import Desk
+    from graysam.view.workspace import Workspace
 
     place: Path | None = options.place
     reading = Reading(BoxSource(options.boxes), options.modality, options.window)
@@ -163,7 +163,9 @@ def _desk(options: argparse.Namespace, uploads: Path) -> tuple[Catalogue, Desk]:
     out = options.out or default_out(place)
     input_dir = uploads if place is None else place.parent if place.is_file() else place
     prepare_folder(out, input_dir, [])
-    return catalogue, Desk(catalogue, out, lambda: Segmenter.load(weights=options.weights, threads=options.threads))
+    return catalogue, Workspace(
+        catalogue, out, lambda: Segmenter.load(weights=options.weights, threads=options.threads)
+    )
 
 
 def _first_case(place: Path | None, catalogue: Catalogue) -> str | None:

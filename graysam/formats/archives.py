@@ -233,6 +233,8 @@ class Archive:
 def write_archive(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write arrays to an .npz file that afterwards is there whole, or not at all; an older file is replaced.
 
+    An array of Python objects must hold plain data, which `Archive.read_objects` reads.
+
     Raises:
         CaseError: the folder is missing or read-only, the disk is full or a quota is reached.
     """
@@ -245,7 +247,7 @@ def write_archive(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     ):
         for key, array in arrays.items():
             with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
-                npy_format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+                npy_format.write_array(member, np.ascontiguousarray(array), allow_pickle=array.dtype.hasobject)
 
 
 def _declared(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

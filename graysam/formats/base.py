@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from graysam.boxes import Notes
 from graysam.cases import Case
+from graysam.corrections import ObjectClicks
 from graysam.errors import CaseError
 
 logger = logging.getLogger(__name__)
@@ -88,6 +89,7 @@ class CaseFormat(Protocol):
         source: Path,
         failure: str | None = None,
         names: Notes = (),
+        clicks: ObjectClicks = (),
     ) -> None:
         """Write a label map, whole or not at all, replacing an older file.
 
@@ -98,6 +100,7 @@ class CaseFormat(Protocol):
             failure: why the map is only a stand-in for a case that failed; `is_finished` then says no.
             names: of the objects, for formats whose results hold them; those of the case that was read last where none
                 are given.
+            clicks: those that a person has made, for formats whose results hold them.
 
         Raises:
             CaseError: no label map, or the file cannot be written.

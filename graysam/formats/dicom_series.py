@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from graysam.boxes import Notes
 from graysam.cases import Case, narrow_labels
+from graysam.corrections import ObjectClicks
 from graysam.errors import CaseError
 from graysam.files import written_whole
 from graysam.formats.base import naming
@@ -153,6 +154,7 @@ class SeriesFormat:
         source: Path,
         failure: str | None = None,
         names: Notes = (),
+        clicks: ObjectClicks = (),
     ) -> None:
         """Write a DICOM SEG; a case that failed gets none, as archives keep what they are sent.
 

@@ -39,11 +39,11 @@ from graysam.cases import (
     clean_image,
     narrow_labels,
 )
-from graysam.corrections import clean_corrections
+from graysam.corrections import ObjectClicks, clean_corrections
 from graysam.errors import CaseError
 from graysam.formats.archives import Archive, write_archive
 from graysam.formats.base import CaseListing, list_entries, naming
-from graysam.formats.npz_prompts import read_clicks, read_described_boxes, read_previous
+from graysam.formats.npz_prompts import clicks_array, read_clicks, read_described_boxes, read_previous
 
 if TYPE_CHECKING:
     from graysam.formats.reading import Reading
@@ -92,9 +92,10 @@ class NpzFormat:
         source: Path,
         failure: str | None = None,
         names: Notes = (),
+        clicks: ObjectClicks = (),
     ) -> None:
         """Do `write_labels`."""
-        write_labels(result, labels, failure=failure)
+        write_labels(result, labels, failure=failure, clicks=clicks)
 
     def is_finished(self, result: Path, label_shape: tuple[int, ...] | None) -> bool:
         """Give `is_finished`."""
@@ -333,7 +334,9 @@ def _read_spacing(archive: Archive, notes: list[str]) -> tuple[float, float, flo
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
-def write_labels(path: Path, labels: NDArray[np.integer[Any]], *, failure: str | None = None) -> None:
+def write_labels(
+    path: Path, labels: NDArray[np.integer[Any]], *, failure: str | None = None, clicks: ObjectClicks = ()
+) -> None:
     """Write a label map as `segs`, whole or not at all, replacing an older file.
 
     Args:
@@ -342,6 +345,8 @@ def write_labels(path: Path, labels: NDArray[np.integer[Any]], *, failure: str |
             uint16.
         failure: why the map is only a stand-in, stored as `failure`; `is_finished` then says no, and scorers,
             which read `segs` alone, take no notice.
+        clicks: of each object; stored as `clicks` next to the labels of a volume, where there are any. An image has no
+            such array.
 
     Raises:
         CaseError: labels of another kind, or the file cannot be written (the message says why).
@@ -349,6 +354,8 @@ def write_labels(path: Path, labels: NDArray[np.integer[Any]], *, failure: str |
     arrays: dict[str, NDArray[Any]] = {"segs": _narrowed(path, labels)}
     if failure is not None:
         arrays["failure"] = np.array(failure)
+    if labels.ndim == 3 and any(clicks):
+        arrays["clicks"] = clicks_array(clicks)
     write_archive(path, arrays)
 
 

@@ -1,6 +1,7 @@
 """Boxes, clicks and earlier answers of the CVPR 2025 challenge of interactive 3D segmentation, as its files hold them.
 
-All three are there only in volumes; the keys and orders are those of its evaluation script, CVPR25_iter_eval.py:
+All three are there only in volumes, and `clicks` also in results that `graysam view` saves. The keys and orders are
+those of the challenge's evaluation script, CVPR25_iter_eval.py:
 
 * `boxes`: for each object a dictionary z_min, z_max, z_mid, z_mid_x_min, z_mid_y_min, z_mid_x_max, z_mid_y_max; maxima
   inclusive; x and y hold the object on slice z_mid.
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graysam.cases import MAX_BOXES
-from graysam.corrections import MOST_CLICKS
+from graysam.corrections import MOST_CLICKS, ObjectClicks
 from graysam.errors import CaseError
 from graysam.formats.archives import Archive
 
@@ -82,6 +83,18 @@ def read_clicks(path: Path, archive: Archive) -> list[list[VolumePoint]] | None:
     return clicks
 
 
+def clicks_array(clicks: ObjectClicks) -> NDArray[np.object_]:
+    """Give clicks of each object as `read_clicks` reads them: dictionaries `fg` and `bg` of points z, y, x."""
+    array = np.empty(len(clicks), object)
+    for index, listed in enumerate(clicks):
+        points = [(each.click.is_inside, [each.z, _plain(each.click.y), _plain(each.click.x)]) for each in listed]
+        array[index] = {
+            "fg": [point for is_inside, point in points if is_inside],
+            "bg": [point for is_inside, point in points if not is_inside],
+        }
+    return array
+
+
 def read_previous(path: Path, archive: Archive, shape: tuple[int, ...]) -> NDArray[np.integer[Any]] | None:
     """Give `prev_pred`, labels of the volume's shape; None without that key.
 
@@ -104,6 +117,11 @@ def _point(point: object, *, is_inside: bool, where: str) -> VolumePoint:
         raise CaseError(f"{where}: wanted points of three numbers z, y, x, found {_in_words(point)}.")
     z, y, x = (_number(value, where) for value in point)
     return x, y, z, is_inside
+
+
+def _plain(value: float) -> float:
+    """Give a whole number as int, as the challenge stores points."""
+    return int(value) if value == int(value) else value
 
 
 def _number(value: object, where: str) -> float:

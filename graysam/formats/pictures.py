@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from graysam.boxes import Notes, clean_boxes
 from graysam.cases import Case, ImageCase, Pixels, check_size, clean_image, narrow_labels
+from graysam.corrections import ObjectClicks
 from graysam.errors import CaseError
 from graysam.files import written_whole
 from graysam.formats.base import naming
@@ -100,6 +101,7 @@ class PictureFormat:
         source: Path,
         failure: str | None = None,
         names: Notes = (),
+        clicks: ObjectClicks = (),
     ) -> None:
         """Write labels (H, W) as an indexed PNG; 16-bit gray when there are more than 255.
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from graysam.boxes import Notes, clean_boxes
 from graysam.cases import Case, ImageCase, Labels, Original, VolumeCase, check_size, narrow_labels
+from graysam.corrections import ObjectClicks
 from graysam.errors import CaseError, PrepareError
 from graysam.files import written_whole
 from graysam.formats.base import naming
@@ -102,6 +103,7 @@ class VolumeFormat(ABC):
         source: Path,
         failure: str | None = None,
         names: Notes = (),
+        clicks: ObjectClicks = (),
     ) -> None:
         """Write labels with the geometry of `source`.
 

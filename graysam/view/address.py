@@ -20,7 +20,6 @@ from typing import Final
 from graysam.errors import CaseError
 from graysam.files import written_whole
 from graysam.view.guard import new_token
-from graysam.view.server import listening_socket
 
 FILE: Final = ".graysam-view-address"
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -52,6 +51,25 @@ def kept_address(out: Path, port: int) -> Iterator[tuple[socket.socket, str]]:
         with suppress(OSError):
             if (out / FILE).read_text(encoding="utf-8") == content:  # not that of a later server
                 (out / FILE).unlink()
+
+
+def listening_socket(port: int) -> socket.socket:
+    """Give a socket that listens on 127.0.0.1 alone.
+
+    port: 0 for any that is free.
+
+    Raises:
+        CaseError: the port is taken.
+    """
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        listener.listen(64)
+    except OSError as error:
+        listener.close()
+        raise CaseError(f"port {port}: {error.strerror}; give another --port, or none for any free one.") from error
+    return listener
 
 
 def _write(path: Path, content: str) -> None:

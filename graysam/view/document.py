@@ -5,23 +5,29 @@ table, each with the value before and after. Undo, redo and the session file nee
 operation needs code of its own there.
 
 Fields of an object have slice -1: name, colour, range (first, last), key (the slice of its first box). Fields of a
-slice: box, clicks, mask, done. A field that is None is not there. An object is there while it has a name.
+slice: box, fit (how the box fits, where it is not `USUAL_FIT`), clicks, mask, done. A field that is None is not there.
+An object is there while it has a name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, TypeAlias
 
+from graysam.boxes import Box, VolumeBox, box_around
 from graysam.view.masks import SliceMask
 
 Address: TypeAlias = tuple[int, str, int]
 Value: TypeAlias = Any  # str, int, tuples of numbers, True, a SliceMask; None: not there
+NewValues: TypeAlias = list[tuple[Address, Value]]
+ClickNumbers: TypeAlias = tuple[float, float, bool]  # x, y, whether it is inside
+
+Direction = Literal["undo", "redo"]
 
 WHOLE: Final = -1
 OBJECT_FIELDS: Final = ("name", "colour", "range", "key")
-SLICE_FIELDS: Final = ("box", "clicks", "mask", "done")
+SLICE_FIELDS: Final = ("box", "fit", "clicks", "mask", "done")
 # The history holds what was there before; the oldest steps go when it takes more.
 HISTORY_BYTES: Final = 128 * 1024**2
 HISTORY_STEPS: Final = 1000
@@ -146,24 +152,25 @@ class Document:
         while len(self.done) > 1 and (self._kept_bytes > self._history_bytes or len(self.done) > HISTORY_STEPS):
             self._kept_bytes -= self.done.pop(0).nbytes
 
-    def undo(self) -> Operation | None:
-        """Take the last operation back, and give it; None where there is none."""
-        if not self.done:
-            return None
-        operation = self.done.pop()
-        for change in reversed(operation.changes):
-            self._set(change.address, change.before)
-        self.undone.append(operation)
-        return operation
+    def due(self, direction: Direction) -> Operation | None:
+        """Give the operation that undo would take back, or redo do again; None where there is none."""
+        operations = self.done if direction == "undo" else self.undone
+        return operations[-1] if operations else None
 
-    def redo(self) -> Operation | None:
-        """Do again what was undone last, and give it; None where nothing was."""
-        if not self.undone:
+    def turn(self, direction: Direction) -> Operation | None:
+        """Take the last operation back, or do again what was undone last, and give it; None where there is none."""
+        if self.due(direction) is None:
             return None
-        operation = self.undone.pop()
-        for change in operation.changes:
-            self._set(change.address, change.after)
-        self.done.append(operation)
+        if direction == "undo":
+            operation = self.done.pop()
+            for change in reversed(operation.changes):
+                self._set(change.address, change.before)
+            self.undone.append(operation)
+        else:
+            operation = self.undone.pop()
+            for change in operation.changes:
+                self._set(change.address, change.after)
+            self.done.append(operation)
         return operation
 
     def load(
@@ -189,3 +196,29 @@ class Document:
             fields.pop((name, z), None)
         else:
             fields[name, z] = value
+
+
+def volume_box(document: Document, number: int) -> VolumeBox | None:
+    """Give an object's first box and its slices as prediction takes them; None without a box."""
+    key = document.get(number, "key")
+    numbers = None if key is None else document.get(number, "box", key)
+    if numbers is None:
+        return None
+    first, last = document.get(number, "range") or (key, key)
+    given = VolumeBox(Box(*numbers), first, last)
+    return given if key == given.key_slice or not first <= key <= last else replace(given, z_box=key)
+
+
+def box_of_masks(document: Document, number: int) -> VolumeBox | None:
+    """Give a box for an object that was only brushed: that of its largest slice; None where no slice has it.
+
+    Its slices are those that the object is said to have, else those with a mask.
+    """
+    masks: dict[int, SliceMask] = document.on_slices(number, "mask")
+    largest = max(masks.values(), key=lambda each: each.pixels, default=None)
+    box = None if largest is None else box_around(largest.to_mask())
+    if box is None:
+        return None
+    filled = [z for z, mask in masks.items() if not mask.is_empty]
+    first, last = document.get(number, "range") or (filled[0], filled[-1])
+    return VolumeBox(box, first, last)

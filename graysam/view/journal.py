@@ -22,7 +22,17 @@ from typing import Any, Final
 
 from graysam.errors import CaseError
 from graysam.files import written_whole
-from graysam.view.document import OBJECT_FIELDS, SLICE_FIELDS, WHOLE, Address, Change, Document, Operation, Value
+from graysam.view.document import (
+    OBJECT_FIELDS,
+    SLICE_FIELDS,
+    WHOLE,
+    Address,
+    Change,
+    Direction,
+    Document,
+    Operation,
+    Value,
+)
 from graysam.view.masks import SliceMask
 
 SUFFIX: Final = ".session"
@@ -79,13 +89,9 @@ class Journal:
             self.rewrite()
             self._compact_at = self._size + COMPACT_BYTES
 
-    def write_undo(self, operation: Operation) -> None:
-        """Note that an operation is about to be taken back."""
-        self._append({"undo": operation.number})
-
-    def write_redo(self, operation: Operation) -> None:
-        """Note that an operation is about to be done again."""
-        self._append({"redo": operation.number})
+    def write_turn(self, direction: Direction, operation: Operation) -> None:
+        """Note that an operation is about to be taken back, or done again."""
+        self._append({direction: operation.number})
 
     def close(self) -> None:
         """Let go of the file."""
@@ -191,9 +197,9 @@ class Journal:
             changes = [Change(address, document.get(*address), value) for address, value in values]
             document.enter(Operation(int(record["op"]), str(record["what"]), changes))
         elif "undo" in record:
-            _expect(document.undo(), record["undo"])
+            _expect(document.turn("undo"), record["undo"])
         elif "redo" in record:
-            _expect(document.redo(), record["redo"])
+            _expect(document.turn("redo"), record["redo"])
         else:
             done, undone = ([self._history(each) for each in record[name]] for name in ("done", "undone"))
             document.load(self._decoded(record["table"]), done, undone)

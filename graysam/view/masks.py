@@ -23,6 +23,8 @@ Window = tuple[slice, slice]
 
 BRUSHED_LOGIT: Final = 1000.0
 """How sure a person is of a pixel: more than any model, and a number that float16 holds."""
+EARLIER_LOGIT: Final = 1.0
+"""How sure an answer of a file is taken to be of its pixels, as the file does not say: no more than a model is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,19 +51,29 @@ class SliceMask:
         packed = _pack(answer.logits[answer.logits > 0])
         return cls(size_hw, answer_runs(answer, size_hw), packed, told_confidence(answer), origin)
 
+    @classmethod
+    def of_earlier(cls, mask: NDArray[np.bool_]) -> SliceMask:
+        """Pack an answer (H, W) that came with the case, as if following had found it: it may be followed over."""
+        size_hw = (mask.shape[0], mask.shape[1])
+        packed = _pack(np.full(int(mask.sum()), EARLIER_LOGIT, np.float32))
+        return cls(size_hw, _runs(mask, _whole(size_hw), size_hw[1]), packed, None, "follow")
+
     def edited(self, mask: NDArray[np.bool_]) -> SliceMask:
         """Give the mask as a person wants it, (H, W): old pixels stay as sure as they were."""
         logits = self.logits()
         logits[mask & (logits <= 0)] = BRUSHED_LOGIT
-        whole = slice(0, self.size_hw[0]), slice(0, self.size_hw[1])
-        return SliceMask(
-            self.size_hw, _runs(mask, whole, self.size_hw[1]), _pack(logits[mask]), self.confidence, "brush"
-        )
+        runs = _runs(mask, _whole(self.size_hw), self.size_hw[1])
+        return SliceMask(self.size_hw, runs, _pack(logits[mask]), self.confidence, "brush")
 
     @property
     def is_empty(self) -> bool:
         """Tell whether no pixel is the object."""
         return self.runs.size == 0
+
+    @property
+    def pixels(self) -> int:
+        """Give the number of true pixels."""
+        return int(self.runs[1::2].sum())
 
     @property
     def nbytes(self) -> int:
@@ -162,6 +174,11 @@ def stroke(size_hw: tuple[int, int], points: list[tuple[float, float]], radius: 
         if 0 <= row < height and 0 <= column < width:
             touched[row, column] = True
     return touched
+
+
+def _whole(size_hw: tuple[int, int]) -> Window:
+    """Give the window that is all of a slice."""
+    return slice(0, size_hw[0]), slice(0, size_hw[1])
 
 
 def _runs(mask: NDArray[np.bool_], window: Window, width: int) -> NDArray[np.int64]:

@@ -10,6 +10,9 @@ Frames: pixels are counted from 0 in the image as stored. An image (H, W) is a v
 | coronal  | y     | D (z), W (x)                 |
 | sagittal | x     | D (z), H (y)                 |
 
+How a box fits its object is "loose" (a little outside, as people draw), "tight" or "unknown"; only a model that takes
+clicks is told, and any other refuses all but "loose".
+
 Masks travel as `runs`: [start, length, start, length, ...] of the true pixels of an axial slice, counted row by row
 (start = y * W + x), in order; [] is an empty mask.
 
@@ -31,9 +34,10 @@ int16, uint32, int32, float32). An error is JSON {"error": message} with status 
 (too large) or 503 (the model is still being loaded). Every POST must carry our own Origin, as browsers send it.
 
 `cases` lists {id, name, format, source: "folder" | "demo" | "upload", refused: null or why it cannot be opened}.
-`model` is {is_ready, error, name, precision, takes_clicks}. `limits` is {upload_bytes, brush_radius, brush_points,
-name_letters}. A case is {id, name, kind: "2D" | "3D", shape: [D, H, W] ([1, H, W] for an image), channels,
-spacing_mm: [z, y, x] or null, window: {low, high, lowest, highest}, warnings, notes, result: file name of the answer}.
+`model` is {is_ready, error, name, precision, takes_clicks (such a model is also told how boxes fit)}. `limits` is
+{upload_bytes, brush_radius, brush_points, name_letters}. A case is {id, name, kind: "2D" | "3D", shape: [D, H, W]
+([1, H, W] for an image), channels, spacing_mm: [z, y, x] or null, window: {low, high, lowest, highest}, warnings,
+notes, result: file name of the answer}.
 
 # Live messages: WebSocket /{token}/api/live, JSON texts with `type`
 
@@ -46,8 +50,9 @@ answered has been written to the session file.
 | rename        | object, name                                  | object                                               |
 | recolour      | object, colour "#rrggbb"                      | object                                               |
 | delete_object | object                                        | state                                                |
-| box           | object, slice, box, is_final                  | mask; not final: a preview, of which the newest wins |
+| box           | object, slice, box, fit, is_final             | mask; not final: a preview, of which the newest wins |
 | wider         | object, slice                                 | mask: the slice's box again, wider on each side      |
+| fit           | object, slice, fit                            | mask: the slice's box again, said to fit so          |
 | click         | object, slice, x, y, is_inside                | mask, or error where the model takes no clicks       |
 | brush         | object, slice, points [[x, y], ...], radius, is_adding | mask                                        |
 | clear         | object, slice                                 | mask, empty: takes the slice's box and clicks, too   |
@@ -74,9 +79,10 @@ Server to client; `seq` is that of the message answered, null where nobody asked
 | error        | message                                                                                        |
 
 `history` follows every change. An object is {id, name, colour, first, last (its slices, or null), key_slice (where its
-first box lies, or null), boxes: {slice: box}, clicks: {slice: [{x, y, is_inside}]}, slices: {slice: confidence or null}
-(where it has a mask), origins: {slice: "box" | "click" | "brush" | "follow"}, done: [slice, ...]}. Keys of JSON objects
-are texts, so slices are "12" there. The order of `objects` is that of the labels.
+first box lies, or null), boxes: {slice: box}, fits: {slice: fit} (of the boxes), clicks: {slice: [{x, y, is_inside}]},
+slices: {slice: confidence or null} (where it has a mask), origins: {slice: "box" | "click" | "brush" | "follow"},
+done: [slice, ...]}. Keys of JSON objects are texts, so slices are "12" there. The order of `objects` is that of the
+labels.
 
 Previews (`box` with is_final false) are answered for the newest one only: a preview that waits while a newer one of the
 same object arrives is dropped, unanswered.
@@ -85,10 +91,13 @@ same object arrives is dropped, unanswered.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
+
+from graysam.prompts import BoxFit
 
 Plane = Literal["axial", "coronal", "sagittal"]
-PLANES: Final[tuple[Plane, ...]] = ("axial", "coronal", "sagittal")
+PLANES: Final[tuple[Plane, ...]] = get_args(Plane)
+FITS: Final[tuple[BoxFit, ...]] = get_args(BoxFit)
 
 PAGE = "/"
 PAGE_FILES = "/page/{file:path}"
@@ -115,7 +124,7 @@ BRUSH_POINTS: Final = 5000
 class Field:
     """A field of a message: its kind, and the bounds of a number or the longest text."""
 
-    kind: Literal["int", "number", "bool", "text", "box", "points"]
+    kind: Literal["int", "number", "bool", "text", "box", "fit", "points"]
     low: float = float("-inf")
     high: float = float("inf")
 
@@ -130,8 +139,9 @@ MESSAGES: Final[dict[str, dict[str, Field]]] = {
     "rename": {"object": _OBJECT, "name": _NAME},
     "recolour": {"object": _OBJECT, "colour": Field("text", high=7)},
     "delete_object": {"object": _OBJECT},
-    "box": {"object": _OBJECT, "slice": _SLICE, "box": Field("box"), "is_final": Field("bool")},
+    "box": {"object": _OBJECT, "slice": _SLICE, "box": Field("box"), "fit": Field("fit"), "is_final": Field("bool")},
     "wider": {"object": _OBJECT, "slice": _SLICE},
+    "fit": {"object": _OBJECT, "slice": _SLICE, "fit": Field("fit")},
     "click": {"object": _OBJECT, "slice": _SLICE, "x": _COORDINATE, "y": _COORDINATE, "is_inside": Field("bool")},
     "brush": {
         "object": _OBJECT,
@@ -188,6 +198,7 @@ def _in_words(field: Field) -> str:
         "bool": "true or false",
         "text": f"a text of at most {field.high:g} letters",
         "box": "[x_min, y_min, x_max, y_max]",
+        "fit": " or ".join(FITS),
         "points": f"1 to {BRUSH_POINTS} pairs [x, y]",
     }[field.kind]
     return f"{words} from {field.low:g} to {field.high:g}" if field.kind in ("int", "number") else words
@@ -224,6 +235,10 @@ def _box(value: object, field: Field) -> tuple[Any] | None:
     return None if numbers is None else (numbers,)
 
 
+def _fit(value: object, field: Field) -> tuple[Any] | None:
+    return (value,) if isinstance(value, str) and value in FITS else None
+
+
 def _points(value: object, field: Field) -> tuple[Any] | None:
     if not isinstance(value, list) or not 1 <= len(value) <= BRUSH_POINTS:
         return None
@@ -245,5 +260,6 @@ _CHECKS: Final = {
     "bool": _yes_or_no,
     "text": _text,
     "box": _box,
+    "fit": _fit,
     "points": _points,
 }

@@ -1,4 +1,4 @@
-"""The server: addresses and live messages of `protocol`, put to the desk through the worker's thread."""
+"""The server: addresses and live messages of `protocol`, put to the workspace through the worker's thread."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import contextlib
 import json
 import logging
 import secrets
-import socket
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -22,11 +21,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from graysam.errors import CaseError, GraySamError
 from graysam.view import protocol
-from graysam.view.bench import Event
-from graysam.view.desk import Desk, NotOpenError, NotReadyError
+from graysam.view.facts import Event
 from graysam.view.guard import Guard
 from graysam.view.slices import cut, raw
 from graysam.view.worker import Worker
+from graysam.view.workspace import NotOpenError, NotReadyError, Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +50,7 @@ class Server:
 
     def __init__(
         self,
-        desk: Desk,
+        workspace: Workspace,
         *,
         first_case: str | None = None,
         on_start: Callable[[], None] = lambda: None,
@@ -59,11 +58,11 @@ class Server:
         """Bind.
 
         Args:
-            desk: what is served.
+            workspace: what is served.
             first_case: the id of a case that is opened at the start.
             on_start: called when the server listens.
         """
-        self.desk = desk
+        self.workspace = workspace
         self.worker = Worker(self._background)
         self._first_case = first_case
         self._on_start = on_start
@@ -97,17 +96,17 @@ class Server:
         self.worker.submit(self._begin)
         yield
         await asyncio.to_thread(self.worker.close)
-        self.desk.close()
+        self.workspace.close()
 
     def _begin(self) -> None:
         """Load the model, and open the first case; in the worker."""
-        self.desk.load_model()
+        self.workspace.load_model()
         if self._first_case is not None:
             try:
-                self.desk.open(self._first_case)
+                self.workspace.open(self._first_case)
             except GraySamError as error:
                 self._tell([{"type": "error", "message": str(error)}])
-        self._tell([self.desk.state_event()])
+        self._tell([self.workspace.state_event()])
 
     # --- requests ---
 
@@ -125,28 +124,28 @@ class Server:
         return Response(path.read_bytes(), media_type=_TYPES[path.suffix])
 
     async def _state(self, request: Request) -> Response:
-        return _json(await self._in_worker(self.desk.state))
+        return _json(await self._in_worker(self.workspace.state))
 
     async def _open(self, request: Request) -> Response:
         case_id = await _text_of(request, "id")
-        facts = await self._in_worker(lambda: self.desk.open(case_id))
-        self._tell([await self._in_worker(self.desk.state_event)])
+        facts = await self._in_worker(lambda: self.workspace.open(case_id))
+        self._tell([await self._in_worker(self.workspace.state_event)])
         return _json(facts)
 
     async def _upload(self, request: Request) -> Response:
         name, batch = request.query_params.get("name", ""), request.query_params.get("batch", "")
         told = request.headers.get("content-length", "")
-        if told.isdigit() and int(told) > self.desk.upload_bytes:
-            raise TooLargeError(f"{name[:80]}: {int(told):,} bytes; the limit is {self.desk.upload_bytes:,}.")
-        path = self.desk.catalogue.upload_path(name, batch)
+        if told.isdigit() and int(told) > self.workspace.upload_bytes:
+            raise TooLargeError(f"{name[:80]}: {int(told):,} bytes; the limit is {self.workspace.upload_bytes:,}.")
+        path = self.workspace.catalogue.upload_path(name, batch)
         size = 0
         partial = path.with_name(f".{secrets.token_hex(8)}.part")
         try:
             with partial.open("xb") as file:
                 async for chunk in request.stream():
                     size += len(chunk)
-                    if size > self.desk.upload_bytes:
-                        raise TooLargeError(f"{name[:80]}: more than {self.desk.upload_bytes:,} bytes.")
+                    if size > self.workspace.upload_bytes:
+                        raise TooLargeError(f"{name[:80]}: more than {self.workspace.upload_bytes:,} bytes.")
                     await asyncio.to_thread(file.write, chunk)
             partial.replace(path)
         except OSError as error:
@@ -159,12 +158,12 @@ class Server:
 
     async def _uploaded(self, request: Request) -> Response:
         batch = await _text_of(request, "batch")
-        entries = await self._in_worker(lambda: self.desk.catalogue.add_upload(batch))
+        entries = await self._in_worker(lambda: self.workspace.catalogue.add_upload(batch))
         return _json({"cases": [entry.to_json() for entry in entries]})
 
     async def _slice(self, request: Request) -> Response:
         plane, index = _plane_of(request)
-        stack = self.desk.current().bench.shown  # read only, so that it need not wait for the worker
+        stack = self.workspace.current().editor.shown  # read only, so that it need not wait for the worker
         picture = await asyncio.to_thread(lambda: raw(cut(stack, plane, index)))
         return Response(picture.content, headers=picture.headers, media_type="application/octet-stream")
 
@@ -172,7 +171,7 @@ class Server:
         plane, index = _plane_of(request)
 
         def picture() -> Response:
-            labels = self.desk.current().bench.labels
+            labels = self.workspace.current().editor.labels
             shown = labels.on_slice(index) if plane == "axial" and index < labels.depth else None
             found = raw(cut(labels.whole(), plane, index) if shown is None else shown)
             return Response(found.content, headers=found.headers, media_type="application/octet-stream")
@@ -191,7 +190,7 @@ class Server:
         self._connections.add(connection)
         writing = asyncio.create_task(connection.write())
         try:
-            connection.put({**await self._in_worker(self.desk.state_event), "seq": None})
+            connection.put({**await self._in_worker(self.workspace.state_event), "seq": None})
             while True:
                 self._take(connection, await websocket.receive_text())
         except (WebSocketDisconnect, RuntimeError, KeyError):  # KeyError: bytes instead of a text
@@ -218,11 +217,11 @@ class Server:
         key = (id(connection), message.get("object"))
         is_preview = message["type"] == "box" and not message["is_final"]
         if is_preview:
-            future = self.worker.preview(key, lambda: self.desk.handle(message))
+            future = self.worker.preview(key, lambda: self.workspace.handle(message))
         else:
             if message["type"] == "box":
                 self.worker.drop_preview(key)
-            future = self.worker.submit(lambda: self.desk.handle(message))
+            future = self.worker.submit(lambda: self.workspace.handle(message))
         future.add_done_callback(lambda done: self._answer(connection, message, done))
 
     def _answer(self, connection: _Connection, message: dict[str, Any], done: Future[list[Event]]) -> None:
@@ -262,9 +261,9 @@ class Server:
 
     def _background(self) -> bool:
         """Do a step of what is being followed; in the worker."""
-        if not self.desk.is_following:
+        if not self.workspace.is_following:
             return False
-        self._tell(self.desk.step())
+        self._tell(self.workspace.step())
         return True
 
 
@@ -299,25 +298,6 @@ class TooLargeError(CaseError):
 
 
 _STATUS: Final[dict[type[GraySamError], int]] = {TooLargeError: 413, NotOpenError: 409, NotReadyError: 503}
-
-
-def listening_socket(port: int) -> socket.socket:
-    """Give a socket that listens on 127.0.0.1 alone.
-
-    port: 0 for any that is free.
-
-    Raises:
-        CaseError: the port is taken.
-    """
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", port))
-        listener.listen(64)
-    except OSError as error:
-        listener.close()
-        raise CaseError(f"port {port}: {error.strerror}; give another --port, or none for any free one.") from error
-    return listener
 
 
 def _page_files(folder: Path) -> dict[str, Path]:

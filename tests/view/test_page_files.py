@@ -35,7 +35,7 @@ def test_every_element_that_the_scripts_look_up_stands_in_the_page():
     assert len(there) == len(set(there))
     wanted = set(re.findall(r'\belement\("([\w-]+)"\)', SOURCES))
     assert len(wanted) > 30
-    assert wanted - set(there) == {"tool-click"}  # made by panels.js
+    assert wanted - set(there) == set()
     icons = set(re.findall(r'href="#(i-\w+)"', HTML))
     icons |= {f"i-{name}" for name in re.findall(r'\bicon\("(\w+)"\)', SOURCES)}
     assert icons - set(there) == set()

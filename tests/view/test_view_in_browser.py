@@ -336,7 +336,7 @@ def test_clicks_add_and_remove_as_the_python_api_does_for_the_same_prompts(drive
         page.open("2DBox_US_1", IMAGE_WH)
         page.draw(5, 7, 26, 29)
         page.settled()
-        page.wait("return !document.querySelector('#tool-click').hidden")
+        page.wait("return !document.querySelector('#tool-add').hidden")
         page.key("c")
         for x, y, modifiers in ((20, 20, 0), (9, 12, 1)):  # 1: Alt
             page.mouse("mousePressed", page.css(x, y), held="left", modifiers=modifiers)
@@ -352,6 +352,58 @@ def test_clicks_add_and_remove_as_the_python_api_does_for_the_same_prompts(drive
         assert not np.array_equal(masks[0], masks[1])
         save(page, served, "2DBox_US_1.npz")
         assert np.array_equal(read_labels(served.out / "2DBox_US_1.npz", "segs") == 1, masks[2])
+
+
+def test_a_person_says_how_a_box_fits_and_removes_without_a_keyboard(driver, folder, checkpoint, tmp_path):
+    from graysam.engines.torch_engine import TorchEngine
+
+    engine = TorchEngine.load(checkpoint)
+    prepared = Segmenter(engine).prepare_slice(drawn_image())
+    box = Box(5, 7, 26, 29)
+
+    def answer(fit, **more):
+        return prepared.answer([Prompt(box, fit=fit, **more)])[0].mask(prepared.size_hw)
+
+    loose, tight = answer("loose"), answer("tight")
+    assert not np.array_equal(loose, tight)
+    with running(folder, tmp_path / "out", engine) as served:
+        driver.get(served.address)
+        page = DrivenPage(driver)
+        page.open("2DBox_US_1", IMAGE_WH)
+        page.draw(5, 7, 26, 29)
+        page.settled()
+        wait_for_labels(page, served, loose)
+        page.run(
+            "const e = document.querySelector('#box-fit'); e.value = 'tight'; e.dispatchEvent(new Event('change'))"
+        )
+        page.settled()
+        wait_for_labels(page, served, tight)
+        page.key("z", ctrl=True)
+        wait_for_labels(page, served, loose)
+        page.wait("return document.querySelector('#box-fit').value === 'loose'")
+        page.key("z", ctrl=True, shift=True)
+        wait_for_labels(page, served, tight)
+        page.press_button("#tool-remove")
+        page.mouse("mousePressed", page.css(20, 20), held="left")
+        page.mouse("mouseReleased", page.css(20, 20))
+        page.settled()
+        wait_for_labels(page, served, answer("tight", clicks=(Click(20, 20, False),), previous=tight))
+
+
+def test_a_model_that_takes_no_clicks_is_offered_none(page):
+    page.open("cells", IMAGE_WH)
+    page.draw(5, 7, 26, 29)
+    page.settled()
+    for element in ("tool-add", "tool-remove", "fit-of-box"):
+        assert page.run("return document.getElementById(arguments[0]).hidden", element), element
+    for key in "cr":
+        page.key(key)
+        assert page.run("return document.querySelector('#tool-box').getAttribute('aria-checked')") == "true"
+    page.key("?")
+    page.wait("return document.querySelector('#help-card').open")
+    assert "click" not in page.text("#help-keys").replace("Drag, click", "").lower()
+    assert "clicks" not in page.text("#hint-text")
+    page.key("Escape")
 
 
 # --- volumes ---

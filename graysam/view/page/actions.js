@@ -5,6 +5,7 @@ import { say } from "./text.js";
 
 /** @typedef {import("./session.js").Session} Session */
 /** @typedef {import("./session.js").Box} Box */
+/** @typedef {import("./session.js").Fit} Fit */
 /** @typedef {import("./connection.js").Connection} Connection */
 
 const MOST_POINTS = 4000; // of a stroke; the server takes some more
@@ -61,7 +62,8 @@ export class Actions {
   /** @param {number} object @param {Box} box */
   previewBox(object, box) {
     this.session.showBox(this.currentId(object), box);
-    if (this.connection.isOpen) this.connection.wish({ type: "box", object, slice: this.session.slice, box, is_final: false });
+    const { slice } = this.session;
+    if (this.connection.isOpen) this.connection.wish({ type: "box", object, slice, box, fit: this.fitOf(object), is_final: false });
   }
 
   /** @param {number} object @param {Box} box */
@@ -73,8 +75,27 @@ export class Actions {
     session.live.set(id, { slice, box: null, patch });
     const known = session.objects.find((each) => each.id === id);
     if (known) session.put({ ...known, boxes: { ...known.boxes, [slice]: box } });
-    this.connection.send({ type: "box", object: id, slice, box, is_final: true });
+    this.connection.send({ type: "box", object: id, slice, box, fit: this.fitOf(id), is_final: true });
     if (session.isVolume) session.moveTo({ x: (box[0] + box[2]) / 2, y: (box[1] + box[3]) / 2 });
+  }
+
+  /** Give how an object's box on this slice fits, or is to fit. @param {number} object @returns {Fit} */
+  fitOf(object) {
+    const { session } = this;
+    if (!session.model.takes_clicks) return "loose"; // no other model is told
+    return session.objects.find((each) => each.id === object)?.fits[session.slice] ?? session.newFit;
+  }
+
+  /** Say how the chosen object's box fits, which answers it again; the boxes drawn after it will fit alike. @param {Fit} fit */
+  setFit(fit) {
+    const { session } = this;
+    const { object, slice } = session;
+    session.newFit = fit;
+    if (object?.boxes[slice]) {
+      session.put({ ...object, fits: { ...object.fits, [slice]: fit } });
+      this.connection.send({ type: "fit", object: object.id, slice, fit });
+    }
+    session.touch();
   }
 
   /** Forget a box that was being drawn; an object that was made for it goes, too.
@@ -100,9 +121,8 @@ export class Actions {
 
   /** @param {number} x @param {number} y pixels @param {boolean} isInside */
   click(x, y, isInside) {
-    const { object, slice, model } = this.session;
-    if (!object || !model.takes_clicks) return;
-    if (!object.boxes[slice] && object.slices[slice] === undefined) return;
+    const { object, slice } = this.session;
+    if (!object || !this.session.canClick) return;
     this.connection.send({ type: "click", object: object.id, slice, x: Math.floor(x), y: Math.floor(y), is_inside: isInside });
   }
 

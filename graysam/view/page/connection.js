@@ -8,7 +8,7 @@
 const FIRST_PAUSE_MS = 300;
 const LONGEST_PAUSE_MS = 4000;
 const PREVIEW_PATIENCE_MS = 3000; // a preview that was dropped is never answered
-const TWICE_IS_ONCE = new Set(["box", "brush", "range", "done", "rename", "recolour", "clear", "add_object"]);
+const TWICE_IS_ONCE = new Set(["box", "brush", "fit", "range", "done", "rename", "recolour", "clear", "add_object"]);
 
 /** @typedef {{type: string, seq?: number, object?: number, [field: string]: any}} Message to the server; an object that
  *   it has not named yet has a number below 0 */

@@ -68,7 +68,7 @@ export class Gestures {
     if (this.plane.plane !== "axial") return tool === "look" ? this.lookingAt(place) : this.crossing(place);
     if (tool === "look") return this.lookingAt(place);
     if (tool === "box") return this.boxing(place);
-    if (tool === "click") return this.clicking(place, !event.altKey);
+    if (tool === "add" || tool === "remove") return this.clicking(place, (tool === "add") !== event.altKey);
     return this.painting(place);
   }
 

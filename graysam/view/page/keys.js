@@ -43,7 +43,8 @@ export class Keys {
     if (!this.session.case && event.key !== "?") return;
     if (document.querySelector("dialog[open]")) return;
     const target = /** @type {HTMLElement} */ (event.target);
-    const isWriting = target instanceof HTMLInputElement && ["text", "search"].includes(target.type);
+    const isText = target instanceof HTMLInputElement && ["text", "search"].includes(target.type);
+    const isWriting = isText || target instanceof HTMLSelectElement; // which chooses by letters and arrows
     const isDone = event.ctrlKey || event.metaKey ? this.withControl(event, isWriting) : !isWriting && this.plain(event, target);
     if (isDone) event.preventDefault();
   }
@@ -95,7 +96,7 @@ export class Keys {
     }
     if (event.key !== "Enter" || event.repeat || plane.plane !== "axial") return false;
     this.session.usesKeys = true;
-    this.use(!event.altKey);
+    this.use(event.altKey);
     return true;
   }
 
@@ -112,11 +113,11 @@ export class Keys {
     if (this.isPainting) this.actions.extendStroke([place.x, place.y]);
   }
 
-  /** Use the tool where the cross is. @param {boolean} isInside of a click */
-  use(isInside) {
+  /** Use the tool where the cross is. @param {boolean} isOther whether a click is of the other kind than the tool's */
+  use(isOther) {
     const { tool, cross } = this.session;
     if (tool === "box") this.useBox();
-    else if (tool === "click") this.actions.click(cross.x, cross.y, isInside);
+    else if (tool === "add" || tool === "remove") this.actions.click(cross.x, cross.y, (tool === "add") !== isOther);
     else if (tool === "brush" || tool === "eraser") this.usePaint();
     this.session.touch();
   }
@@ -191,7 +192,8 @@ export class Keys {
     /** @type {Record<string, () => void>} */
     const letters = {
       b: () => this.chooseTool("box"),
-      c: () => this.chooseTool("click"),
+      c: () => this.chooseTool("add"),
+      r: () => this.chooseTool("remove"),
       p: () => this.chooseTool("brush"),
       e: () => this.chooseTool("eraser"),
       v: () => this.chooseTool("look"),
@@ -224,7 +226,7 @@ export class Keys {
 
   /** @param {string} tool */
   chooseTool(tool) {
-    if (this.isDrawing || (tool === "click" && !this.session.model.takes_clicks)) return;
+    if (this.isDrawing || (["add", "remove"].includes(tool) && !this.session.model.takes_clicks)) return;
     this.session.tool = tool;
     this.session.touch();
   }

@@ -97,6 +97,7 @@ function takeState(message) {
   session.history = message.history ?? session.history;
   if (message.case?.id !== before) {
     slices.clear();
+    write(element("readout"), "");
     element("saved-files").hidden = true; // they were of another case
   }
   session.setCase(message.case, message.objects);
@@ -310,16 +311,16 @@ function fit() {
 // --- the help card ---
 
 function showHelp() {
-  if (!element("help-keys").children.length) {
-    for (const { title, keys: rows } of HELP) {
-      const list = make("dl");
-      for (const [pressed, does] of rows) {
-        const shown = pressed.split("|").map((part) => (part.startsWith("~") ? part.slice(1) : make("kbd", {}, part)));
-        list.append(make("dt", {}, ...shown.flatMap((part, at) => (at ? [" ", part] : [part]))), make("dd", {}, does));
-      }
-      element("help-keys").append(make("section", {}, make("h3", {}, title), list));
+  const groups = HELP.map(({ title, keys: rows }) => {
+    const list = make("dl");
+    for (const [pressed, does, needs] of rows) {
+      if (needs === "clicks" && !session.model.takes_clicks) continue;
+      const shown = pressed.split("|").map((part) => (part.startsWith("~") ? part.slice(1) : make("kbd", {}, part)));
+      list.append(make("dt", {}, ...shown.flatMap((part, at) => (at ? [" ", part] : [part]))), make("dd", {}, does));
     }
-  }
+    return make("section", {}, make("h3", {}, title), list);
+  });
+  element("help-keys").replaceChildren(...groups);
   element("help-card").showModal();
 }
 

@@ -49,14 +49,18 @@ export function nameOf(object) {
 /** Where everything stands in one column; style.css has the same number. */
 export const NARROW = "(max-width: 760px)";
 
+/** Tools with their picture and key; those for clicks are there only where the model takes clicks. */
 const TOOLS = /** @type {const} */ ([
   ["box", "box", "B"],
-  ["click", "click", "C"],
+  ["add", "add", "C"],
+  ["remove", "remove", "R"],
   ["brush", "brush", "P"],
   ["eraser", "eraser", "E"],
   ["look", "hand", "V"],
   ["window", "window", "L"],
 ]);
+const CLICK_TOOLS = ["add", "remove"];
+const FITS = /** @type {const} */ (["loose", "tight", "unknown"]);
 
 /** A row of which one is chosen, by click or arrow keys. */
 class Choice {
@@ -104,7 +108,7 @@ export class Toolbar {
     const tools = TOOLS.map(([value, picture, key]) => {
       const label = say(`tools.${value}`);
       const button = make("button", { id: `tool-${value}` }, icon(picture), make("span", {}, label));
-      name(button, `${label} (${key})`);
+      name(button, CLICK_TOOLS.includes(value) ? say(`tools.${value}_tip`) : `${label} (${key})`);
       return { value, button };
     });
     this.tools = new Choice(element("tool-group"), tools, (tool) => this.set({ tool }));
@@ -116,6 +120,8 @@ export class Toolbar {
     });
     element("radius").addEventListener("input", () => this.set({ radius: Number(element("radius").value) }));
     element("wider").addEventListener("click", () => actions.wider());
+    element("box-fit").append(...FITS.map((fit) => make("option", { value: fit }, say(`tools.${fit}`))));
+    element("box-fit").addEventListener("change", () => actions.setFit(element("box-fit").value));
     element("fit").addEventListener("click", fit);
   }
 
@@ -126,14 +132,19 @@ export class Toolbar {
   }
 
   show() {
-    const { tool, radius, layout, plane, model, isVolume, object, slice } = this.session;
+    const { radius, layout, plane, model, isVolume, object, slice } = this.session;
+    if (model.is_ready && !model.takes_clicks && CLICK_TOOLS.includes(this.session.tool)) this.session.tool = "box";
+    const { tool } = this.session;
     this.tools.show(tool);
-    element("tool-click").hidden = !model.takes_clicks;
+    for (const each of CLICK_TOOLS) element(`tool-${each}`).hidden = !model.takes_clicks;
+    element("fit-of-box").hidden = !model.takes_clicks || tool !== "box";
+    element("box-fit").value = this.session.fit;
     this.planes.show(layout === "three" && !matchMedia(NARROW).matches ? "three" : plane);
     element("plane-group").hidden = !isVolume;
     element("size").hidden = tool !== "brush" && tool !== "eraser";
     element("radius").value = String(radius);
     write(element("radius-text"), say("tools.pixels", { count: radius }));
+    element("wider").hidden = tool !== "box";
     element("wider").disabled = !object?.boxes[slice];
   }
 }
@@ -145,10 +156,11 @@ export function hint(session, isBoxByKeys) {
   if (isBoxByKeys) return say("hints.box_key");
   if (session.layout === "single" && session.plane !== "axial") return say("hints.cross");
   if (tool === "box") {
-    if (!object || object.boxes[slice]) return say(object ? "hints.box_edit" : "hints.box_new");
-    return say("hints.box_for", called);
+    if (!object) return say("hints.box_new");
+    if (!object.boxes[slice]) return say("hints.box_for", called);
+    return say(session.model.takes_clicks ? "hints.box_edit_clicks" : "hints.box_edit");
   }
-  if (tool === "click") return object?.slices[slice] === undefined ? say("hints.click_first") : say("hints.click", called);
+  if (CLICK_TOOLS.includes(tool)) return session.canClick ? say(`hints.${tool}`, called) : say("hints.click_first");
   if (tool === "brush") return object ? say("hints.brush", called) : say("hints.box_new");
   if (tool === "eraser") return object ? say("hints.eraser", called) : say("hints.paint_first");
   return say(`hints.${tool}`);

@@ -5,9 +5,10 @@ import { patchOfRuns } from "./masks.js";
 
 /** @typedef {"axial" | "coronal" | "sagittal"} Plane */
 /** @typedef {[number, number, number, number]} Box x_min, y_min, x_max, y_max; maxima belong to the box */
+/** @typedef {"loose" | "tight" | "unknown"} Fit how a box fits its object */
 /** @typedef {{x: number, y: number, is_inside: boolean}} Click */
 /** @typedef {{id: number, name: string, colour: string, first: number | null, last: number | null,
- *   key_slice: number | null, boxes: Record<string, Box>, clicks: Record<string, Click[]>,
+ *   key_slice: number | null, boxes: Record<string, Box>, fits: Record<string, Fit>, clicks: Record<string, Click[]>,
  *   slices: Record<string, number | null>, origins: Record<string, string>, done: number[]}} SegmentedObject */
 /** @typedef {{low: number, high: number, lowest: number, highest: number}} Window */
 /** @typedef {{id: string, name: string, kind: "2D" | "3D", shape: [number, number, number], channels: number,
@@ -44,6 +45,8 @@ export class Session extends EventTarget {
     this.hidden = new Set();
     this.showsMasks = true;
     this.tool = "box";
+    /** @type {Fit} */
+    this.newFit = "loose"; // how the next box will fit its object
     this.radius = 8; // of brush and eraser, pixels
     this.layout = "single";
     /** @type {Plane} */
@@ -137,6 +140,19 @@ export class Session extends EventTarget {
     this.touch();
   }
 
+  /** Tell whether a click would correct something: the model takes clicks, and the chosen object is on this slice. */
+  get canClick() {
+    const { object, slice, model } = this;
+    if (!object || !model.takes_clicks) return false;
+    const isBetween = object.key_slice !== null && (object.first ?? slice) <= slice && slice <= (object.last ?? slice);
+    return Boolean(object.boxes[slice]) || object.slices[slice] !== undefined || (object.first !== null && isBetween);
+  }
+
+  /** Give how the chosen object's box on this slice fits it; where there is none, how the next one will. @returns {Fit} */
+  get fit() {
+    return this.object?.fits[this.slice] ?? this.newFit;
+  }
+
   /** Give the colours of the label map's numbers; objects that are hidden have none. @returns {Map<number, string>} */
   coloursByLabel() {
     const shown = this.objects.map((each, place) => /** @type {[number, string, number]} */ ([place + 1, each.colour, each.id]));
@@ -157,8 +173,8 @@ export class Session extends EventTarget {
   putNew(local) {
     const used = new Set(this.objects.map((each) => each.colour));
     const colour = COLOURS.find((each) => !used.has(each)) ?? COLOURS[this.objects.length % COLOURS.length];
-    const nothing = { first: null, last: null, key_slice: null, boxes: {}, clicks: {}, slices: {}, origins: {}, done: [] };
-    this.put({ id: local, name: "", colour, ...nothing });
+    const nothing = { first: null, last: null, key_slice: null, done: [] };
+    this.put({ id: local, name: "", colour, ...nothing, boxes: {}, fits: {}, clicks: {}, slices: {}, origins: {} });
     this.choose(local);
     return colour;
   }

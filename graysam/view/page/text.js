@@ -54,7 +54,10 @@ export const TEXT = {
   tools: {
     title: "Tools",
     box: "Box",
-    click: "Click",
+    add: "Add",
+    add_tip: "Click what is missing of the object (C); with Alt what is too much",
+    remove: "Remove",
+    remove_tip: "Click what is too much (R); with Alt what is missing",
     brush: "Brush",
     eraser: "Eraser",
     look: "Move",
@@ -63,14 +66,20 @@ export const TEXT = {
     pixels: "{count} px",
     wider: "Wider",
     wider_tip: "This box again, wider (W)",
+    box_fit: "Box",
+    loose: "with some room",
+    tight: "touching the object",
+    unknown: "either way",
     fit: "Fit to the window (0)",
   },
   hints: {
     box_new: "Drag a box around an object: it becomes a new one.",
     box_for: "Drag a box around “{name}”.",
     box_edit: "Drag the box's sides to change it; drag elsewhere for a new object.",
+    box_edit_clicks: "Not right? Add or remove by clicks, or drag the box's sides; elsewhere for a new object.",
     box_key: "Arrow keys move the corner, Enter finishes, Escape gives up.",
-    click: "Click to add to “{name}”, Alt-click to remove.",
+    add: "Click what is missing of “{name}”.",
+    remove: "Click what does not belong to “{name}”.",
     click_first: "Draw a box first, then click to correct its mask.",
     brush: "Paint on “{name}”.",
     eraser: "Rub out of “{name}”.",
@@ -161,13 +170,15 @@ export const TEXT = {
   },
 };
 
-/** The help card: groups of [keys, what they do]. Keys are parted by |; words that are no keys begin with ~. */
+/** The help card: groups of [keys, what they do]. Keys are parted by |; words that are no keys begin with ~. Rows with
+ * "clicks" are shown only where the model takes clicks. */
 export const HELP = [
   {
     title: "Tools",
     keys: [
       ["B", "box"],
-      ["C", "click: adds; with Alt: removes"],
+      ["C", "click what is missing of the object", "clicks"],
+      ["R", "click what is too much", "clicks"],
       ["P", "brush"],
       ["E", "eraser"],
       ["V", "move the image, place the cross"],
@@ -179,7 +190,8 @@ export const HELP = [
   {
     title: "Mouse and fingers",
     keys: [
-      ["~Drag", "use the tool"],
+      ["~Drag, click", "use the tool"],
+      ["Alt|~and click", "what is too much instead of missing", "clicks"],
       ["~Middle button, or|Space|~and drag", "move the image"],
       ["~Right button", "contrast"],
       ["~Wheel", "zoom; in volumes: slices"],
@@ -192,8 +204,8 @@ export const HELP = [
     keys: [
       ["Tab", "to the image and all controls"],
       ["←|↑|→|↓", "move the cross; with Shift: by ten"],
-      ["Enter", "begin and end a box or stroke; click"],
-      ["Alt|Enter", "click that removes"],
+      ["Enter", "use the tool: begin and end a box or a stroke"],
+      ["Alt|Enter", "click of the other kind", "clicks"],
       ["Escape", "give up; stop following"],
     ],
   },

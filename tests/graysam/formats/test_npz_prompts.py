@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from graysam.boxes import Box, VolumeBox
+from graysam.corrections import VolumeClick
 from graysam.errors import CaseError
-from graysam.formats.npz import read_case, read_label_shape
+from graysam.formats.archives import Archive
+from graysam.formats.npz import read_case, read_label_shape, write_labels
+from graysam.formats.npz_prompts import read_clicks
 from graysam.formats.plain_pickle import MOST_PICKLE_BYTES, PickleError, read_plain_objects
 from graysam.prompts import Click
 
@@ -58,6 +61,22 @@ def test_clicks_are_z_y_x_and_come_with_the_answer_that_they_correct(tmp_path):
     assert case.corrections.previous_on(0, 3).sum() == 4
     assert case.warnings == ()
     assert read_case(save(tmp_path, boxes=ROWS, clicks=clicks)).corrections.clicked_slices(0) == (0, 3, 4)
+
+
+def test_clicks_of_a_result_are_those_that_were_written(tmp_path):
+    clicks = [
+        [VolumeClick(Click(6, 1, is_inside=True), 3), VolumeClick(Click(0.5, 4, is_inside=False), 2)],
+        [],
+    ]
+    write_labels(tmp_path / "result.npz", np.zeros(VOLUME.shape, np.uint8), clicks=clicks)
+    with np.load(tmp_path / "result.npz", allow_pickle=True) as stored:
+        assert stored["clicks"].tolist() == [{"fg": [[3, 1, 6]], "bg": [[2, 4, 0.5]]}, {"fg": [], "bg": []}]
+    with Archive(tmp_path / "result.npz") as archive:
+        assert read_clicks(tmp_path, archive) == [[(6, 1, 3, True), (0.5, 4, 2, False)], []]
+    for labels, listed in ((np.zeros((6, 8), np.uint8), clicks), (np.zeros(VOLUME.shape, np.uint8), [[], []])):
+        write_labels(tmp_path / "result.npz", labels, clicks=listed)
+        with Archive(tmp_path / "result.npz") as archive:
+            assert archive.keys == ("segs",)
 
 
 def test_without_clicks_there_is_nothing_to_correct(tmp_path):

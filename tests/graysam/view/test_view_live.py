@@ -14,8 +14,8 @@ from live_view import mask_of, running
 
 from graysam.api import Segmenter, default_weights
 from graysam.boxes import Box, VolumeBox, box_around
-from graysam.formats.npz import read_labels, write_case
-from graysam.inference.volumes import segment_volume
+from graysam.formats.npz import read_case, read_labels, write_case
+from graysam.inference.volumes import answer_volume, segment_volume
 from graysam.models.spec import ModelSpec
 from graysam.prompts import Prompt
 
@@ -240,6 +240,105 @@ def test_boxes_that_come_with_a_case_are_objects_that_are_answered_and_not_to_be
         assert np.array_equal(page.pixels("api/labels?plane=axial&index=0"), wanted)
 
 
+class FitEngine(BrightEngine):
+    """Takes in what is half bright where the box is said to be tight, and not where it is loose or unknown."""
+
+    def decode(self, embedding, inputs):
+        logits, confidence = super().decode(embedding, inputs)
+        fit = inputs["hints"][:, 6, :1, :1]
+        return logits + np.float32(0.1) * fit, confidence
+
+
+def write_rimmed(folder):
+    """A bright block of 8 x 10 at (4, 5) with a strip of 6 x 10 on its right where the logits are 0: hints decide."""
+    image = np.full((20, 30), 10, np.uint8)
+    image[5:15, 4:12], image[5:15, 12:18] = 200, 105
+    folder.mkdir()
+    write_case(folder / "block.npz", image=image, boxes=())
+
+
+def test_how_a_box_fits_is_said_to_the_model_kept_with_the_box_and_undone(tmp_path):
+    write_rimmed(tmp_path / "in")
+    with running(tmp_path / "in", tmp_path / "out", FitEngine(spec=HINTED)) as page:
+        page.open("block")
+        with page.live() as live:
+            one = live.ask("add_object", "object", name="", colour="")["object"]["id"]
+            loose = live.ask("box", "mask", object=one, slice=0, box=[3, 4, 19, 15], is_final=True)["runs"]
+            live.next("object")
+            tight = live.ask("fit", "mask", object=one, slice=0, fit="tight")["runs"]
+            assert mask_of(loose, (20, 30)).sum() < mask_of(tight, (20, 30)).sum()
+            assert live.next("object")["object"]["fits"] == {"0": "tight"}
+            for fit, wanted in (("loose", loose), ("tight", tight)):
+                mask = live.ask("box", "mask", object=one, slice=0, box=[3, 4, 19, 15], fit=fit, is_final=True)
+                assert mask["runs"] == wanted
+            fits = [live.ask("undo", "state")["objects"][0]["fits"] for _ in range(3)]
+            assert fits == [{"0": "loose"}, {"0": "tight"}, {"0": "loose"}]
+            assert "'snug', wanted unknown or tight or loose" in live.refused("fit", object=one, slice=0, fit="snug")
+
+
+def test_a_model_that_is_not_told_how_boxes_fit_refuses_all_but_the_usual(page):
+    page.open("blocks")
+    with page.live() as live:
+        one = live.ask("add_object", "object", name="", colour="")["object"]["id"]
+        live.ask("box", "mask", object=one, slice=0, box=[3, 4, 12, 11], is_final=True)
+        for kind, more in (("fit", {}), ("box", {"box": [3, 4, 12, 11], "is_final": True})):
+            assert "'tight' would change nothing" in live.refused(kind, object=one, slice=0, fit="tight", **more)
+
+
+# --- clicks of a file -------------------------------------------------------------------------------------------------
+
+
+def write_clicked(folder):
+    """The cones with clicks on slices 3 and 6 of the first one, and the answer that they correct: two rows on four."""
+    folder.mkdir()
+    previous = np.zeros(drawn_volume().shape, np.uint8)
+    previous[3:7, 10:12, 8:16] = 1
+    clicks = [{"fg": [[6, 12, 9]], "bg": [[3, 12, 20]]}, {"fg": [], "bg": []}]
+    boxes = [list(box.numbers) for box in BOXES]
+    np.savez_compressed(folder / "cones.npz", imgs=drawn_volume(), boxes=boxes, clicks=clicks, prev_pred=previous)
+    return previous, clicks
+
+
+def test_clicks_of_a_file_are_clicks_of_the_page_answered_as_prediction_does_and_saved_again(tmp_path):
+    previous, clicks = write_clicked(tmp_path / "in")
+    engine = KnowingEngine(spec=HINTED)
+    case = read_case(tmp_path / "in" / "cones.npz")
+    wanted = {
+        step.z: answer.mask((24, 32))
+        for step, answer in answer_volume(engine, case.image, case.boxes, corrections=case.corrections)
+        if answer.index == 0
+    }
+    with running(tmp_path / "in", tmp_path / "out", engine) as page:
+        assert page.open("cones")["warnings"] == []
+        with page.live() as live:
+            first, second = live.state["objects"]
+            assert first["clicks"] == {
+                "3": [{"x": 20, "y": 12, "is_inside": False}],
+                "6": [{"x": 9, "y": 12, "is_inside": True}],
+            }
+            assert second["clicks"] == {}
+            assert first["origins"] == {"3": "click", "4": "follow", "5": "follow", "6": "click"}
+            for z in (3, 6):
+                runs = live.ask("masks", "masks", slice=z)["masks"][0]["runs"]
+                assert np.array_equal(mask_of(runs, (24, 32)), wanted[z]), z
+            earlier = live.ask("masks", "masks", slice=5)["masks"][0]["runs"]
+            assert np.array_equal(mask_of(earlier, (24, 32)), previous[5] == 1)
+            files = live.ask("save", "saved")["files"]
+        with np.load(page.out / files[0], allow_pickle=True) as saved:
+            assert saved["clicks"].tolist() == clicks
+
+
+def test_clicks_of_a_file_are_kept_for_a_model_that_takes_none_and_the_page_says_so(tmp_path):
+    _, clicks = write_clicked(tmp_path / "in")
+    with running(tmp_path / "in", tmp_path / "out", KnowingEngine()) as page:
+        assert "this model takes none" in page.open("cones")["warnings"][-1]
+        with page.live() as live:
+            assert sorted(live.state["objects"][0]["clicks"]) == ["3", "6"]
+            files = live.ask("save", "saved")["files"]
+        with np.load(page.out / files[0], allow_pickle=True) as saved:
+            assert saved["clicks"].tolist() == clicks
+
+
 # --- volumes ----------------------------------------------------------------------------------------------------------
 
 
@@ -275,7 +374,7 @@ def test_a_box_of_another_slice_than_the_middle_is_followed_as_prediction_does(v
     assert np.array_equal(read_labels(volume_page.out / files[0], "segs"), wanted)
     # The table knows boxes of the middle slice alone: those round what was found there.
     line = (volume_page.out / "boxes.csv").read_text().splitlines()[2].split(",")
-    found = box_around(volume_page.server.desk.opened.bench.document.get(2, "mask", 4).to_mask())
+    found = box_around(volume_page.server.workspace.opened.editor.document.get(2, "mask", 4).to_mask())
     assert [float(number) for number in line[3:9]] == list(VolumeBox(found, 0, 8).numbers)
 
 
@@ -320,7 +419,7 @@ def test_following_wants_a_range_and_a_mask_and_one_object_at_a_time(volume_page
 
 
 def test_following_stops_on_demand_and_keeps_what_it_has(volume_page):
-    gate, engine = threading.Event(), volume_page.server.desk._segmenter.engine
+    gate, engine = threading.Event(), volume_page.server.workspace._segmenter.engine
     with volume_page.live() as live:
         number, middle = drawn(live, BOXES[1])
         decode = engine.decode
@@ -346,7 +445,7 @@ def test_following_stops_on_demand_and_keeps_what_it_has(volume_page):
 
 def test_of_twenty_quick_boxes_the_newest_wins_and_nothing_waits_behind(page):
     page.open("blocks")
-    engine = page.server.desk._segmenter.engine
+    engine = page.server.workspace._segmenter.engine
     gate, decode = threading.Event(), engine.decode
 
     def slow(embedding, inputs):
@@ -386,7 +485,7 @@ def test_a_final_box_takes_the_place_of_previews_that_wait(page):
 
 def test_an_answer_costs_one_decoding_and_no_encoding_once_the_slice_is_at_hand(page):
     page.open("blocks")
-    engine = page.server.desk._segmenter.engine
+    engine = page.server.workspace._segmenter.engine
     with page.live() as live:
         one = live.ask("add_object", "object", name="", colour="")["object"]["id"]
         live.ask("box", "mask", object=one, slice=0, box=[3, 4, 12, 11], is_final=True)
@@ -412,7 +511,7 @@ def test_what_cannot_be_kept_has_not_happened(page, monkeypatch):
         state = live.ask("redo", "state")
         assert (state["objects"][0]["name"], state["history"]["undo"]) == ("kept", "add object")
         live.ask("rename", "object", object=one, name="again")
-    page.server.worker.submit(page.server.desk.close).result(10)
+    page.server.worker.submit(page.server.workspace.close).result(10)
     page.open("blocks")
     with page.live() as live:
         assert live.state["objects"][0]["name"] == "again"

@@ -119,23 +119,23 @@ def test_every_operation_is_undone_and_done_again_exactly():
         states.append(shown(document))
     assert document.objects == []
     for state in states[-2::-1]:
-        document.undo()
+        document.turn("undo")
         assert shown(document) == state
-    assert document.undo() is None
+    assert document.turn("undo") is None
     for state in states[1:]:
-        document.redo()
+        document.turn("redo")
         assert shown(document) == state
-    assert document.redo() is None
+    assert document.turn("redo") is None
 
 
 def test_a_new_operation_forgets_what_was_undone():
     document = Document()
     document.do("one", [((1, "name", WHOLE), "a")])
     document.do("two", [((1, "name", WHOLE), "b")])
-    document.undo()
+    document.turn("undo")
     document.do("three", [((1, "name", WHOLE), "c")])
-    assert document.redo() is None
-    document.undo()
+    assert document.turn("redo") is None
+    document.turn("undo")
     assert document.get(1, "name") == "a"
 
 
@@ -154,7 +154,7 @@ def test_parts_of_an_operation_are_one_step_until_something_else_comes_between()
     document.do("rename", [((1, "name", WHOLE), "a")])
     document.do("follow", [((1, "mask", 2), drawn_mask("###"))], join=first.number)
     assert [each.what for each in document.done] == ["follow", "rename", "follow"]
-    document.undo()
+    document.turn("undo")
     assert sorted(document.on_slices(1, "mask")) == [0, 1]
 
 
@@ -168,7 +168,7 @@ def test_the_history_is_bounded_in_bytes_and_steps(monkeypatch):
     monkeypatch.setattr(documents, "HISTORY_STEPS", 5)
     document.do("rename", [((1, "name", WHOLE), "a")])
     assert len(document.done) == 5
-    while document.undo():
+    while document.turn("undo"):
         pass
     assert document.get(1, "mask", 0) is not None  # the steps that went cannot be taken back
 
@@ -195,9 +195,9 @@ def written(folder, operations, *, undos=0, redos=0):
     for what, values in operations:
         journal.write(document.do(what, values))
     for _ in range(undos):
-        journal.write_undo(document.undo())
+        journal.write_turn("undo", document.turn("undo"))
     for _ in range(redos):
-        journal.write_redo(document.redo())
+        journal.write_turn("redo", document.turn("redo"))
     journal.close()
     return document
 
@@ -215,8 +215,8 @@ def test_a_session_comes_back_with_its_history(tmp_path):
     assert shown(after) == shown(before)
     assert [each.what for each in after.done] == [each.what for each in before.done]
     assert [each.what for each in after.undone] == ["delete object", "clear slice", "not done"]
-    while before.undo():
-        after.undo()
+    while before.turn("undo"):
+        after.turn("undo")
         assert shown(after) == shown(before)
 
 
@@ -225,7 +225,7 @@ def test_a_file_written_anew_holds_the_same_and_goes_on(tmp_path):
     journal = Journal(tmp_path / "scan.session", HEADER, document)
     for what, values in each_operation():
         journal.write(document.do(what, values))
-    journal.write_undo(document.undo())
+    journal.write_turn("undo", document.turn("undo"))
     journal.rewrite()
     journal.write(document.do("rename", [((1, "name", WHOLE), "kidney")]))
     journal.close()
@@ -233,8 +233,8 @@ def test_a_file_written_anew_holds_the_same_and_goes_on(tmp_path):
     assert shown(after) == shown(document)
     assert after.next_object == 2
     assert len((tmp_path / "scan.session").read_text().splitlines()) == 3
-    after.undo()
-    document.undo()
+    after.turn("undo")
+    document.turn("undo")
     assert shown(after) == shown(document)
 
 

@@ -1,4 +1,4 @@
-"""What the server has in hand: the list of cases, the model, and the open case. Lives in the worker's thread."""
+"""What the server works with: the list of cases, the model, and the open case. Lives in the worker's thread."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import numpy as np
 from graysam.api import Segmenter
 from graysam.cases import Case, VolumeCase
 from graysam.errors import CaseError, GraySamError
-from graysam.view.bench import Bench, Event
 from graysam.view.catalogue import Catalogue, Entry
 from graysam.view.document import Document
+from graysam.view.editor import Editor
+from graysam.view.facts import Event
 from graysam.view.journal import SUFFIX, Journal
 from graysam.view.protocol import BRUSH_POINTS, BRUSH_RADIUS, MOST_OBJECTS, NAME_LETTERS, UPLOAD_BYTES
 from graysam.view.saving import save
@@ -34,20 +35,20 @@ class NotReadyError(CaseError):
 
 @dataclass(frozen=True)
 class OpenCase:
-    """A case on the bench, with what it came from.
+    """The open case, with what it came from.
 
     Attributes:
         entry: its place in the list.
-        bench: what is done to it.
+        editor: what changes it.
         facts: what `protocol` says of a case.
     """
 
     entry: Entry
-    bench: Bench
+    editor: Editor
     facts: dict[str, Any]
 
 
-class Desk:
+class Workspace:
     """The one owner of what is open."""
 
     def __init__(
@@ -125,27 +126,28 @@ class Desk:
         self.close()
         document = Document()
         journal = Journal(self.out / (entry.found.result_name + SUFFIX), _header(case), document)
-        bench = Bench(self._segmenter, case, document, journal)
+        editor = Editor(self._segmenter, case, document, journal)
         try:
             if journal.is_new:
-                bench.begin()
+                editor.begin()
         except BaseException:
             journal.close()
             raise
-        self.opened = OpenCase(entry, bench, _facts(entry, case, journal))
+        facts = _facts(entry, case, journal, takes_clicks=self._segmenter.takes_clicks)
+        self.opened = OpenCase(entry, editor, facts)
         return self.opened.facts
 
     def close(self) -> None:
         """Close the case that is open."""
         if self.opened is not None:
-            self.opened.bench.journal.close()
+            self.opened.editor.journal.close()
             self.opened = None
 
     def save(self) -> list[Event]:
         """Write the label map and the table of boxes."""
         opened = self.current()
         names = {each.name for each in self.catalogue.entries}
-        return [{"type": "saved", "files": save(opened.entry, opened.bench, self.out, other_cases=names)}]
+        return [{"type": "saved", "files": save(opened.entry, opened.editor, self.out, other_cases=names)}]
 
     def current(self) -> OpenCase:
         """Give the case that is open.
@@ -177,7 +179,7 @@ class Desk:
             nothing = {"type": "history", "can_undo": False, "can_redo": False, "undo": "", "redo": ""}
             event: Event = {"type": "state", "objects": [], "history": nothing, "following": None}
             return {**event, "case": None, "model": self.model_facts()}
-        return self._completed(self.opened.bench.state_event())
+        return self._completed(self.opened.editor.state_event())
 
     def handle(self, message: dict[str, Any]) -> list[Event]:
         """Do what a checked message says, and give what is to be told.
@@ -187,17 +189,17 @@ class Desk:
         """
         if message["type"] == "save":
             return self.save()
-        events = _DO[message["type"]](self.current().bench, message)
+        events = _DO[message["type"]](self.current().editor, message)
         return [self._completed(event) for event in events]
 
     def step(self) -> list[Event]:
         """Do a step of what is being followed; [] when nothing is."""
-        return [] if self.opened is None else self.opened.bench.step()
+        return [] if self.opened is None else self.opened.editor.step()
 
     @property
     def is_following(self) -> bool:
         """Tell whether there is a step to do."""
-        return self.opened is not None and self.opened.bench.following is not None
+        return self.opened is not None and self.opened.editor.following is not None
 
     def _completed(self, event: Event) -> Event:
         if event["type"] != "state":
@@ -205,36 +207,37 @@ class Desk:
         return {**event, "case": self.current().facts, "model": self.model_facts()}
 
 
-def _changed(bench: Bench, events: Sequence[Event]) -> list[Event]:
-    return [*events, bench.history_event()]
+def _changed(editor: Editor, events: Sequence[Event]) -> list[Event]:
+    return [*events, editor.history_event()]
 
 
-def _box(bench: Bench, say: dict[str, Any]) -> list[Event]:
-    events = bench.box(say["object"], say["slice"], say["box"], say["is_final"])
-    return _changed(bench, events) if say["is_final"] else events
+def _box(editor: Editor, say: dict[str, Any]) -> list[Event]:
+    events = editor.box(say["object"], say["slice"], say["box"], say["fit"], say["is_final"])
+    return _changed(editor, events) if say["is_final"] else events
 
 
-_DO: dict[str, Callable[[Bench, dict[str, Any]], list[Event]]] = {
-    "add_object": lambda bench, say: _changed(bench, bench.add_object(say["name"], say["colour"])),
-    "rename": lambda bench, say: _changed(bench, bench.rename(say["object"], say["name"])),
-    "recolour": lambda bench, say: _changed(bench, bench.recolour(say["object"], say["colour"])),
-    "delete_object": lambda bench, say: _changed(bench, bench.delete_object(say["object"])),
+_DO: dict[str, Callable[[Editor, dict[str, Any]], list[Event]]] = {
+    "add_object": lambda editor, say: _changed(editor, editor.add_object(say["name"], say["colour"])),
+    "rename": lambda editor, say: _changed(editor, editor.rename(say["object"], say["name"])),
+    "recolour": lambda editor, say: _changed(editor, editor.recolour(say["object"], say["colour"])),
+    "delete_object": lambda editor, say: _changed(editor, editor.delete_object(say["object"])),
     "box": _box,
-    "wider": lambda bench, say: _changed(bench, bench.wider(say["object"], say["slice"])),
-    "click": lambda bench, say: _changed(
-        bench, bench.click(say["object"], say["slice"], say["x"], say["y"], say["is_inside"])
+    "wider": lambda editor, say: _changed(editor, editor.wider(say["object"], say["slice"])),
+    "fit": lambda editor, say: _changed(editor, editor.fit(say["object"], say["slice"], say["fit"])),
+    "click": lambda editor, say: _changed(
+        editor, editor.click(say["object"], say["slice"], say["x"], say["y"], say["is_inside"])
     ),
-    "brush": lambda bench, say: _changed(
-        bench, bench.brush(say["object"], say["slice"], say["points"], say["radius"], say["is_adding"])
+    "brush": lambda editor, say: _changed(
+        editor, editor.brush(say["object"], say["slice"], say["points"], say["radius"], say["is_adding"])
     ),
-    "clear": lambda bench, say: _changed(bench, bench.clear(say["object"], say["slice"])),
-    "range": lambda bench, say: _changed(bench, bench.set_range(say["object"], say["first"], say["last"])),
-    "done": lambda bench, say: _changed(bench, bench.set_done(say["object"], say["slice"], say["is_done"])),
-    "follow": lambda bench, say: bench.follow(say["object"], say["from_slice"]),
-    "stop": lambda bench, say: bench.stop(),
-    "undo": lambda bench, say: _changed(bench, bench.undo()),
-    "redo": lambda bench, say: _changed(bench, bench.redo()),
-    "masks": lambda bench, say: bench.masks(say["slice"]),
+    "clear": lambda editor, say: _changed(editor, editor.clear(say["object"], say["slice"])),
+    "range": lambda editor, say: _changed(editor, editor.set_range(say["object"], say["first"], say["last"])),
+    "done": lambda editor, say: _changed(editor, editor.set_done(say["object"], say["slice"], say["is_done"])),
+    "follow": lambda editor, say: editor.follow(say["object"], say["from_slice"]),
+    "stop": lambda editor, say: editor.stop(),
+    "undo": lambda editor, say: _changed(editor, editor.turn("undo")),
+    "redo": lambda editor, say: _changed(editor, editor.turn("redo")),
+    "masks": lambda editor, say: editor.masks(say["slice"]),
 }
 
 
@@ -248,12 +251,14 @@ def _header(case: Case) -> dict[str, Any]:
     return {"case": case.name, "fingerprint": digest.hexdigest(), "shape": list(shape)}
 
 
-def _facts(entry: Entry, case: Case, journal: Journal) -> dict[str, Any]:
+def _facts(entry: Entry, case: Case, journal: Journal, *, takes_clicks: bool) -> dict[str, Any]:
     assert entry.found is not None
     shape = case.image.shape if isinstance(case, VolumeCase) else (1, *case.image.shape[:2])
     warnings = [*case.warnings]
     if len(case.boxes) > MOST_OBJECTS:
         warnings.append(f"there are {len(case.boxes):,} boxes; the first {MOST_OBJECTS:,} are objects here")
+    if case.corrections is not None and not takes_clicks:
+        warnings.append("the file holds clicks, but this model takes none: they are kept, and correct nothing")
     if journal.was_set_aside is not None:
         warnings.append(f"the session of another image of this name is kept as {journal.was_set_aside.name}")
     return {
