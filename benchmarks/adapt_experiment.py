@@ -4,8 +4,10 @@
 
 For every set, number of cases and seed: cases are drawn patient by patient, the weights are adapted to them as `graysam
 adapt` does it, and old and new weights answer the cases that were not drawn, and the validation split. Each run is a
-row in the JSON of figures, written when it is done; the same command goes on, also within a run. `--docs` writes the
-rows into docs/adapt.md.
+row in the JSON of figures, written when it is done; the same command goes on, also within a run, and tries again what
+failed. All sets and numbers of cases are run with the first seed before any is with the second, so that the table is
+whole early; `--sets`, `--cases` and `--seeds` run a part. `--docs` writes the rows into docs/adapt.md, and says which
+are missing.
 
 The sets must be of the split `far`, on which nothing that is shipped was trained; nothing of this enters the shipped
 weights.
@@ -14,6 +16,7 @@ weights.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import itertools
 import logging
 import shutil
@@ -29,18 +32,20 @@ from benchmarks.machine import machine_facts
 from benchmarks.recorded import BenchmarkError, read_figures, write_figures
 from evaluation.prompts import ValidationPrompt, validation_prompts
 from graysam.api import default_weights
-from graysam.console import run_command
+from graysam.console import EXIT_CASE_FAILED, EXIT_FINE, kill_interrupts, run_command
 from graysam.engines.select import TORCH_FILE
+from graysam.errors import GraySamError
 from graysam.machine import usable_cores
 from graysam.models.checkpoint import load_model
 from graysam.models.network import Network
-from graysam.store import StoreEntry, open_store
+from graysam.store import StoreEntry, index_hash, open_store
 from train.adapt.cases import Gathered, Reading, gather
 from train.adapt.folds import Patient, patients_of
 from train.adapt.judge import KINDS, Scores, answer_of, held_out_prompts, quality, scores_of
 from train.adapt.recipe import METHODS
 from train.adapt.run import FINAL_FILE, Settings, adapt_to
 from train.engine import NetworkEngine
+from train.run_folder import only_one
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +61,9 @@ VALIDATION_PROMPTS: Final = 12
 RESULTS: Final = Path(__file__).parent / "results" / "adapt.json"
 PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "adapt.md"
 HEADING: Final = "## Measured\n"
+IF_INTERRUPTED: Final = "stopped; what was done is kept: the same command goes on from there"
+FULL_MINUTES: Final = 10
+"""Shorter runs are trials, which the page does not show."""
 WANTED_CLOSED: Final = 0.25
 WANTED_LOSS: Final = 0.005
 
@@ -83,27 +91,50 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("data", "val_store", "out"):
         if getattr(options, name) is None:
             parser.error(f"--{name.replace('_', '-')} is wanted")
-    return run_command(lambda: run_missing(options), with_time=True)
+    with kill_interrupts():
+        return run_command(lambda: run_missing(options), with_time=True, if_interrupted=IF_INTERRUPTED)
 
 
-def run_missing(options: argparse.Namespace) -> None:
-    """Do every run that has no row yet: all sets with the fewest cases and the first seed first."""
-    there = options.results.is_file()
-    figures: dict[str, Any] = read_figures(options.results) if there else {"machine": machine_facts(["torch"])}
-    rows: list[Row] = list(figures.get("rows", []))
-    done = {key_of(row) for row in rows}
-    options.out.mkdir(parents=True, exist_ok=True)
-    wholes = {
-        name: far_cases(options.data / name, options.out / f"{name.replace('/', '_')}.store", name)
-        for name in options.sets
-    }
-    for seed, place, name in itertools.product(options.seeds, range(len(options.cases)), options.sets):
-        counts = possible_counts(wholes[name], options.cases)
-        if place >= len(counts) or (name, counts[place], seed, options.minutes, options.method) in done:
-            continue
-        logger.info("%s, %d cases, seed %d", name, counts[place], seed)
-        rows.append(one_run(options, wholes[name], name, counts[place], seed))
+def run_missing(options: argparse.Namespace) -> int:
+    """Do every run that has no row yet; status 1 when one failed. What is planned is in the figures from the start."""
+    with only_one(options.out):
+        wholes = {
+            name: far_cases(options.data / name, options.out / f"{name.replace('/', '_')}.store", name)
+            for name in options.sets
+        }
+        there = options.results.is_file()
+        figures: dict[str, Any] = read_figures(options.results) if there else {"machine": machine_facts(["torch"])}
+        rows: list[Row] = list(figures.get("rows", []))
+        keys = [
+            (name, asked, seed, options.minutes, options.method)
+            for seed, name, asked in cells(wholes, options.cases, options.seeds)
+        ]
+        told = [list(key) for key in keys]
+        figures["planned"] = [*(each for each in figures.get("planned", []) if each not in told), *told]
         write_figures(options.results, {**figures, "rows": rows})
+        failed = False
+        for key in keys:
+            if key in {key_of(row) for row in rows}:
+                continue
+            name, asked, seed = key[:3]
+            logger.info("%s, %d cases, seed %d", name, asked, seed)
+            try:
+                rows.append(one_run(options, wholes[name], name, asked, seed))
+            except Exception as error:  # hours of other runs must not be lost for one
+                logger.error("%s: %s", name, error, exc_info=not isinstance(error, GraySamError))
+                failed = True
+            write_figures(options.results, {**figures, "rows": rows})
+    return EXIT_CASE_FAILED if failed else EXIT_FINE
+
+
+def cells(wholes: Mapping[str, Gathered], asked: Sequence[int], seeds: Sequence[int]) -> list[tuple[int, str, int]]:
+    """Give seed, set and number of cases of every run: a seed after the other, in it the fewest cases first."""
+    counts = {name: possible_counts(whole, asked) for name, whole in wholes.items()}
+    return [
+        (seed, name, counts[name][place])
+        for seed, place, name in itertools.product(seeds, range(len(asked)), wholes)
+        if place < len(counts[name])
+    ]
 
 
 def key_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -134,8 +165,8 @@ def one_run(options: argparse.Namespace, whole: Gathered, name: str, asked: int,
     torch.set_num_threads(options.threads)
     chosen, tested = drawn_cases(whole, asked, seed)
     old = load_model(options.weights / TORCH_FILE)
-    prompts = _asked(options, whole, tested)
-    before = _scored(old, prompts)
+    far = held_out_prompts(whole.store, tested, most=TEST_PROMPTS)
+    before = {"far": means(_scored(old, far)), "val": validation_means(options, old)}
     settings = Settings(
         data=options.data / name,
         out=options.out,
@@ -152,7 +183,7 @@ def one_run(options: argparse.Namespace, whole: Gathered, name: str, asked: int,
     outcome = adapt_to(adapting, old, settings, work)
     seconds = time.monotonic() - began
     new = load_model(work / FINAL_FILE)
-    after = _scored(new, prompts)
+    after = {"far": means(_scored(new, far)), "val": means(_scored(new, _validation(options)))}
     shutil.rmtree(work)
     return {
         "set": name,
@@ -160,7 +191,7 @@ def one_run(options: argparse.Namespace, whole: Gathered, name: str, asked: int,
         "asked_method": options.method,
         "cases": outcome.cases,
         "tested_cases": len({(entry.dataset, entry.case) for entry in tested}),
-        "tested_objects": len(before["far"]),
+        "tested_objects": len(far),
         "seed": seed,
         "minutes": options.minutes,
         "threads": options.threads,
@@ -170,8 +201,8 @@ def one_run(options: argparse.Namespace, whole: Gathered, name: str, asked: int,
         "share": outcome.share,
         "helped": outcome.helped,
         "drawn": [round(outcome.drawn.before, 4), round(outcome.drawn.after, 4)],
-        **{f"{split}_before": means(scores) for split, scores in before.items()},
-        **{f"{split}_after": means(scores) for split, scores in after.items()},
+        **{f"{split}_before": scores for split, scores in before.items()},
+        **{f"{split}_after": scores for split, scores in after.items()},
     }
 
 
@@ -189,17 +220,28 @@ def drawn_cases(whole: Gathered, asked: int, seed: int) -> tuple[list[StoreEntry
     return parts
 
 
-def _asked(
-    options: argparse.Namespace, whole: Gathered, tested: Sequence[StoreEntry]
-) -> dict[str, list[ValidationPrompt]]:
-    """Give the prompts on the cases that were not drawn, and on the validation split."""
-    validation = validation_prompts(open_store(options.val_store), per_modality=VALIDATION_PROMPTS)
-    return {"far": held_out_prompts(whole.store, tested, most=TEST_PROMPTS), "val": validation}
+def validation_means(options: argparse.Namespace, old: Network) -> dict[str, float]:
+    """Give what the weights that all runs start from are worth on the validation split; they are asked once."""
+    origin = [
+        hashlib.sha256((options.weights / TORCH_FILE).read_bytes()).hexdigest(),
+        index_hash(options.val_store),
+        VALIDATION_PROMPTS,
+    ]
+    path: Path = options.out / "validation-before.json"
+    known = read_figures(path) if path.is_file() else {}
+    if known.get("origin") != origin:
+        known = {"origin": origin, "means": means(_scored(old, _validation(options)))}
+        write_figures(path, known)
+    found: dict[str, float] = known["means"]
+    return found
 
 
-def _scored(network: Network, prompts: Mapping[str, list[ValidationPrompt]]) -> dict[str, Scores]:
-    answer = answer_of(NetworkEngine(network.eval()))
-    return {split: scores_of(asked, answer) for split, asked in prompts.items()}
+def _validation(options: argparse.Namespace) -> list[ValidationPrompt]:
+    return validation_prompts(open_store(options.val_store), per_modality=VALIDATION_PROMPTS)
+
+
+def _scored(network: Network, prompts: Sequence[ValidationPrompt]) -> Scores:
+    return scores_of(prompts, answer_of(NetworkEngine(network.eval())))
 
 
 def means(scores: Scores) -> dict[str, float]:
@@ -225,7 +267,7 @@ def measured(results: Path) -> str:
     """Give the last part of the page: a row for each set and number of cases, the mean over seeds."""
     figures = read_figures(results) if results.is_file() else {}
     rows: list[Row] = [row for row in figures.get("rows", []) if row["asked_method"] == "auto"]
-    full = [row for row in rows if row["minutes"] >= 10]
+    full = [row for row in rows if row["minutes"] >= FULL_MINUTES]
     if not full:
         return (
             "Nothing yet. `benchmarks/adapt_experiment.py` is to measure three data sets of the split far with 20 "
@@ -242,16 +284,31 @@ def measured(results: Path) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for key in sorted({(row["set"], row["asked"], row["minutes"]) for row in full}):
-        group = [row for row in full if (row["set"], row["asked"], row["minutes"]) == key]
-        before, after = (float(np.mean([row[f"far_{when}"]["dsc"] for row in group])) for when in ("before", "after"))
-        change = float(np.mean([row["val_after"]["dsc"] - row["val_before"]["dsc"] for row in group]))
-        cases = sorted({row["cases"] for row in group})
-        lines.append(
-            f"| {key[0]} | {'-'.join(map(str, (cases[0], cases[-1])[: len(cases)]))} | {key[2]:g} | {len(group)} "
-            f"| {100 * before:.1f} | {100 * after:.1f} | {100 * (after - before) / (1 - before):.0f} % "
-            f"| {100 * change:+.2f} | {', '.join(sorted({row['method'] for row in group}))} |"
-        )
-    return "\n".join([*lines, "", _judged(full), ""])
+        lines.append(_line(key, [row for row in full if (row["set"], row["asked"], row["minutes"]) == key]))
+    return "\n".join([*lines, "", *_not_run(figures, full), _judged(full), ""])
+
+
+def _line(key: tuple[str, int, float], group: Sequence[Row]) -> str:
+    before, after = (float(np.mean([row[f"far_{when}"]["dsc"] for row in group])) for when in ("before", "after"))
+    change = float(np.mean([row["val_after"]["dsc"] - row["val_before"]["dsc"] for row in group]))
+    cases = sorted({row["cases"] for row in group})
+    return (
+        f"| {key[0]} | {'-'.join(map(str, (cases[0], cases[-1])[: len(cases)]))} | {key[2]:g} | {len(group)} "
+        f"| {100 * before:.1f} | {100 * after:.1f} | {100 * (after - before) / (1 - before):.0f} % "
+        f"| {100 * change:+.2f} | {', '.join(sorted({row['method'] for row in group}))} |"
+    )
+
+
+def _not_run(figures: Mapping[str, Any], full: Sequence[Row]) -> list[str]:
+    """Name the planned runs that there are no figures of, in a line and an empty one; nothing where there are all."""
+    done = {key_of(row) for row in full}
+    planned = [key for key in map(tuple, figures.get("planned", [])) if key[3] >= FULL_MINUTES and key[4] == "auto"]
+    missing = [
+        f"{name} with {asked} cases, seed {seed}"
+        for name, asked, seed, *rest in planned
+        if (name, asked, seed, *rest) not in done
+    ]
+    return [f"Not yet run: {'; '.join(missing)}.", ""] if missing else []
 
 
 def _judged(rows: Sequence[Row]) -> str:
@@ -267,8 +324,8 @@ def _judged(rows: Sequence[Row]) -> str:
     sets = len({row["set"] for row in rows})
     return (
         "The aim is to close a quarter or more on two of three sets, and to lose at most 0.5 points on the validation "
-        f"split. A quarter was closed on {len(reached)} of {sets} sets; the largest loss is "
-        f"{100 * max(0.0, *losses):.2f} points{'' if max(losses) <= WANTED_LOSS else ', which is more than that'}."
+        f"split. With the most cases measured, a quarter was closed on {len(reached)} of {sets} sets; the largest loss "
+        f"is {100 * max(0.0, *losses):.2f} points{'' if max(losses) <= WANTED_LOSS else ', which is more than that'}."
     )
 
 

@@ -37,6 +37,10 @@ Scores = dict[str, dict[BoxKind, tuple[float, float]]]
 
 PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "int8")
 PROCESS_RUNS: Final = 3
+PROCESS_SECONDS: Final = 60.0
+"""No further process is timed once those of a row and case have taken so long: large encoders take minutes a volume."""
+SHOWN_KINDS: Final[tuple[BoxKind, ...]] = ("tight", "outwards")
+"""The boxes that rows are scored with: each further one costs a decoding of every slice."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Judged:
         scores: by split; empty where the weights are random.
         milliseconds: medians to encode a slice and to decode one box, by number format.
         processes: seconds and MiB of a whole cold process, by kind of case ("2d", "3d").
+        load_average: of the machine before the row was timed; None for a guess, which is not timed.
     """
 
     name: str
@@ -62,6 +67,7 @@ class Judged:
     scores: Scores = field(default_factory=dict)
     milliseconds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     processes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    load_average: float | None = None
 
 
 def judge(
@@ -83,6 +89,7 @@ def judge(
         threads: of the engine.
         for_speed_only: whether its answers mean nothing.
     """
+    load_average = round(os.getloadavg()[0], 2)
     spec = ModelSpec.from_json((folder / SPEC_FILE).read_text(encoding="utf-8"))
     first = next(iter(prompts.values()))[0]
     milliseconds: dict[str, dict[str, float]] = {}
@@ -104,6 +111,7 @@ def judge(
         scores=scores,
         milliseconds=milliseconds,
         processes=cold_processes(folder, threads=threads),
+        load_average=load_average,
     )
 
 
@@ -113,9 +121,9 @@ def judge_ellipse(prompts: Mapping[str, Sequence[ValidationPrompt]]) -> Judged:
 
 
 def split_scores(prompts: Mapping[str, Sequence[ValidationPrompt]], answer: Answer) -> Scores:
-    """Score a way of answering on every split with every kind of box."""
+    """Score a way of answering on every split with every kind of box in `SHOWN_KINDS`."""
     return {
-        split: {kind: means["mean"] for kind, means in means_by_kind(chosen, answer).items()}
+        split: {kind: means["mean"] for kind, means in means_by_kind(chosen, answer, SHOWN_KINDS).items()}
         for split, chosen in prompts.items()
     }
 
@@ -131,7 +139,10 @@ def has_files(folder: Path, precision: Precision) -> bool:
 
 
 def cold_processes(folder: Path, *, threads: int, runs: int = PROCESS_RUNS) -> dict[str, dict[str, float]]:
-    """Time fresh `python predict.py` on the drawn cases of `benchmarks.startup`, without a compile cache."""
+    """Time fresh `python predict.py` on the drawn cases of `benchmarks.startup`, without a compile cache.
+
+    runs: of each case at most, fewer where they are slow.
+    """
     environment = {**os.environ, "GRAYSAM_CACHE": ""}
     found = {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -141,7 +152,7 @@ def cold_processes(folder: Path, *, threads: int, runs: int = PROCESS_RUNS) -> d
             row = Row(kind, "openvino", "auto")
             command = [sys.executable, "predict.py", "-q", "-i", str(drawn / kind), "-o", str(drawn / "out")]
             command += ["--engine", "openvino", "--threads", str(threads), "--weights", str(folder.resolve())]
-            for _ in range(runs):
+            while len(row.seconds) < runs and sum(row.seconds) < PROCESS_SECONDS:
                 run_once(row, command, environment)
             facts = row.to_dict()
             found[kind] = {"seconds": facts["seconds_median"], "mebibytes": facts["peak_mebibytes"]}

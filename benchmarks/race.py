@@ -8,15 +8,19 @@ A design is a name of `--list`, the name of a config in train/configs, or the pa
 list runs. Systems with published weights are judged with them, and once more after training from them (NAME-tuned);
 those whose weights cannot be had are timed with random ones. The ellipse in the box is always a row.
 
-Given again, the command goes on where it was stopped. The folder gets a run for each design, race.md with the table,
-race.json, and curves.csv with every validation of every design. `benchmarks.peers` makes docs/peers.md of race.json.
+Given again, the command goes on where it was stopped, and tries again what failed: a design that fails costs no other.
+The folder gets a run for each design; after each one come race.md with the table, race.json, and curves.csv with all
+validations. `benchmarks.peers` makes docs/peers.md of race.json.
+
+Evaluation is kept short: a dozen objects of each modality and split, drawn by a fixed seed, the same for all rows, two
+boxes each; fewer timed runs where they are slow; and few prompts where a training validates. So even designs with forty
+times the default's products spend on it about a quarter of twenty minutes.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import json
 import logging
 import os
 import subprocess
@@ -27,18 +31,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from benchmarks.judge import Judged, as_judged, export_random, judge, judge_ellipse, prompts_of
+from benchmarks.judge import SHOWN_KINDS, Judged, as_judged, export_random, judge, judge_ellipse, prompts_of
 from benchmarks.machine import machine_facts
 from benchmarks.recorded import read_figures, write_figures
 from benchmarks.rows import CONFIGS, ORIGINS, ROWS, Origin, listing
-from evaluation.prompts import BOX_KIND_TITLES, BOX_KINDS, BoxKind, ValidationPrompt
+from evaluation.prompts import BOX_KIND_TITLES, BOX_KINDS, ValidationPrompt
 from evaluation.tables import markdown_table
-from graysam.console import run_command
+from graysam.console import EXIT_CASE_FAILED, EXIT_FINE, EXIT_NOTHING_DONE, kill_interrupts, run_command
+from graysam.engines.select import read_cpu_facts
 from graysam.errors import GraySamError
 from graysam.export import export
-from graysam.store import open_store
+from graysam.store import index_hash, open_store
 from train.config import read_config
-from train.run_folder import read_rows
+from train.run_folder import only_one, read_rows
 
 logger = logging.getLogger("benchmarks")
 
@@ -57,9 +62,13 @@ TEACHER: Final = "litemedsam"
 STAGE_ONE: Final = frozenset({"swin-litemedsam"})
 """Designs whose paper first teaches the encoder what the teacher's sees."""
 TUNED: Final = "-tuned"
-SHOWN_KINDS: Final[tuple[BoxKind, ...]] = ("tight", "outwards")
+SETTINGS_FILE: Final = "settings.json"
+NOT_YET: Final = "not yet run"
+IF_INTERRUPTED: Final = "stopped; what was done is kept: the same command goes on from there"
 
 Way = Literal["as it is", "trained", "tuned", "random"]
+TURNS: Final[tuple[Way, ...]] = ("as it is", "trained", "tuned", "random")
+"""In which order the ways come: what is soon done first, and what has no quality to show last."""
 
 
 class RaceError(GraySamError):
@@ -131,42 +140,60 @@ def training_command(
     *,
     minutes: float,
     processes: int,
-    per_modality: int,
+    validate_prompts: int,
     initial: Path | None = None,
 ) -> list[str]:
     """Give the command that trains one design."""
     options = ["--config", str(config), "--store", str(store), "--out", str(folder), "--minutes", str(minutes)]
-    options += ["--init", str(initial)] if initial else []
-    options += ["--validate-minutes", str(minutes / CURVE_POINTS), "--validate-prompts", str(per_modality)]
+    options += ["--precision", training_precision(), *(["--init", str(initial)] if initial else [])]
+    options += ["--validate-minutes", str(minutes / CURVE_POINTS), "--validate-prompts", str(validate_prompts)]
     if processes == 1:
         return [sys.executable, "-m", "train.run", *options]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     return [*torchrun, "-m", "train.run", *options]
 
 
+def training_precision() -> str:
+    """Give the number format to train in on this CPU, the same for all designs, whatever their configs say."""
+    return "bf16" if read_cpu_facts().has_bf16 else "fp32"
+
+
 def distillation_command(
-    config: Path, store: Path, folder: Path, *, minutes: float, teacher: Path, slices: int
+    config: Path, store: Path, folder: Path, *, minutes: float, teacher: Path, slices: int, threads: int
 ) -> list[str]:
     """Give the command of stage one; the teacher's embeddings lie beside the runs, for all students."""
     options = ["--teacher", str(teacher), "--config", str(config), "--store", str(store), "--out", str(folder)]
     options += ["--embeddings", str(folder.parent.parent / "embeddings"), "--slices", str(slices), "--bits", "8"]
-    return [sys.executable, "-m", "train.distill", *options, "--minutes", str(minutes), "--threads", "1"]
+    options += ["--precision", training_precision()]
+    return [sys.executable, "-m", "train.distill", *options, "--minutes", str(minutes), "--threads", str(threads)]
 
 
-def run_stage(command: Sequence[str], what: str) -> None:
-    """Run one stage in processes of its own.
+def run_stage(command: Sequence[str], what: str, held: int) -> None:
+    """Run one stage in processes of its own, which end, and save what they have, when this one is interrupted.
+
+    held: the descriptor that keeps the race's folder; with it the folder stays kept while the stage runs, even where
+        this process is killed.
 
     Raises:
         RaceError: it failed.
     """
-    # The processes run in the repository's root.
-    done = subprocess.run(command, cwd=REPOSITORY, env={**os.environ, **CPU_SETTINGS})
-    if done.returncode != 0:
-        raise RaceError(f"{what} ended with status {done.returncode}; the same command goes on.")
+    # The processes run in the repository's root, and in a group of their own: they are told once to stop, by us.
+    environment = {**os.environ, **CPU_SETTINGS}
+    stage = subprocess.Popen(command, cwd=REPOSITORY, env=environment, pass_fds=[held], process_group=0)
+    try:
+        status = stage.wait()
+    except BaseException:
+        stage.terminate()
+        stage.wait()
+        raise
+    if status != 0:
+        raise RaceError(f"{what} ended with status {status}; the same command goes on.")
 
 
-def prepare_weights(one: Entrant, folder: Path, options: argparse.Namespace) -> tuple[Path, str]:
+def prepare_weights(one: Entrant, folder: Path, options: argparse.Namespace, held: int) -> tuple[Path, str]:
     """Give the exported weights of a design, and where they come from in words; train them first where needed.
+
+    held: see `run_stage`.
 
     Raises:
         RaceError: weights are not there, or the training failed.
@@ -180,7 +207,7 @@ def prepare_weights(one: Entrant, folder: Path, options: argparse.Namespace) -> 
         # Enough slices to find any range; what int8 answers with random weights does not matter.
         export_random(spec, exported, calibration=options.store.resolve(), count=2)
         return exported, ORIGINS["random"]
-    words = train_entrant(one, folder, options)
+    words = train_entrant(one, folder, options, held)
     count = options.calibration_slices
     export(folder / "best.pt", exported, calibration=options.store if count else None, count=count)
     return exported, words
@@ -193,8 +220,11 @@ def _ready_weights(one: Entrant, options: argparse.Namespace) -> Path:
     return folder
 
 
-def train_entrant(one: Entrant, folder: Path, options: argparse.Namespace) -> str:
-    """Train a design, or go on with it, after stage one where its paper has one; say for how long."""
+def train_entrant(one: Entrant, folder: Path, options: argparse.Namespace, held: int) -> str:
+    """Train a design, or go on with it, after stage one where its paper has one; say for how long.
+
+    held: see `run_stage`.
+    """
     config, store, run = (path.resolve() for path in (one.config, options.store, folder))
     initial, before = None, ""
     if one.way == "tuned":
@@ -204,9 +234,15 @@ def train_entrant(one: Entrant, folder: Path, options: argparse.Namespace) -> st
         teacher = (_ready_weights(Entrant(TEACHER, "as it is", config, TEACHER), options) / "model.pt").resolve()
         stage = run / "stage-one"
         command = distillation_command(
-            config, store, stage, minutes=options.stage_one, teacher=teacher, slices=options.stage_one_slices
+            config,
+            store,
+            stage,
+            minutes=options.stage_one,
+            teacher=teacher,
+            slices=options.stage_one_slices,
+            threads=options.threads,
         )
-        run_stage(command, f"{one.name}: distillation")
+        run_stage(command, f"{one.name}: distillation", held)
         initial = stage / "best.pt"
         before = f"distilled for {options.stage_one:g} min, then "
     command = training_command(
@@ -215,12 +251,14 @@ def train_entrant(one: Entrant, folder: Path, options: argparse.Namespace) -> st
         run,
         minutes=options.minutes,
         processes=options.processes,
-        per_modality=options.per_modality,
+        validate_prompts=options.validate_prompts,
         initial=initial,
     )
-    run_stage(command, f"{one.name}: training")
-    minutes = read_rows(folder / "validation.csv")[-1]["minutes"]
-    return f"{before}trained here for {minutes:.3g} min"
+    run_stage(command, f"{one.name}: training", held)
+    last = read_rows(folder / "validation.csv")[-1]
+    told = read_config(config)
+    images = round(last["step"]) * told.optimiser.accumulate * told.data.images_per_batch * options.processes
+    return f"{before}trained here for {last['minutes']:.3g} min, {images:,} images"
 
 
 def race_table(rows: Sequence[Judged]) -> str:
@@ -264,20 +302,42 @@ def write_results(folder: Path, rows: Sequence[Judged], facts: Mapping[str, Any]
                 writer.writerow((each.name, *(row[column] for column in columns)))
 
 
-def run_race(options: argparse.Namespace, prompts: Mapping[str, Sequence[ValidationPrompt]]) -> list[Judged]:
-    """Train and judge every design that has not been judged yet; the ellipse comes last."""
-    rows: list[Judged] = []
-    for one in [entrant(design) for design in options.designs or entrants()]:
-        folder: Path = options.out / one.name
-        judged = folder / "judged.json"
-        if not judged.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            weights, words = prepare_weights(one, folder, options)
-            row = judge(one.name, weights, words, prompts, threads=options.threads, for_speed_only=one.way == "random")
-            judged.write_text(json.dumps(asdict(row)) + "\n", encoding="utf-8")
-        rows.append(as_judged(read_figures(judged)))
+def judged_row(
+    one: Entrant, options: argparse.Namespace, prompts: Mapping[str, Sequence[ValidationPrompt]], held: int
+) -> Judged:
+    """Train and judge a design, or read what was found when it was.
+
+    held: see `run_stage`.
+
+    Raises:
+        RaceError: weights are not there, or the training failed.
+    """
+    folder: Path = options.out / one.name
+    judged = folder / "judged.json"
+    if not judged.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        weights, words = prepare_weights(one, folder, options, held)
+        row = judge(one.name, weights, words, prompts, threads=options.threads, for_speed_only=one.way == "random")
+        write_figures(judged, asdict(row))
         logger.info("race: %s judged", one.name)
-    return [*rows, judge_ellipse(prompts)]
+    return as_judged(read_figures(judged))
+
+
+def check_settings(options: argparse.Namespace) -> None:
+    """Keep the settings on which figures depend with the first call, and refuse others in the same folder.
+
+    Raises:
+        RaceError: naming what differs.
+    """
+    names = ("minutes", "splits", "per_modality", "validate_prompts", "calibration_slices", "threads", "processes")
+    told = {name: getattr(options, name) for name in (*names, "stage_one", "stage_one_slices")}
+    told["store_index_sha256"] = index_hash(options.store)
+    path = options.out / SETTINGS_FILE
+    before = read_figures(path) if path.is_file() else told
+    if differing := [name for name, value in told.items() if before.get(name) != value]:
+        words = ", ".join(f"{name} was {before.get(name)} and is {told[name]}" for name in differing)
+        raise RaceError(f"{options.out}: holds a race with other settings ({words}); give those, or another --out.")
+    write_figures(path, told)
 
 
 def chosen_splits(store: Path, wanted: Sequence[str]) -> list[str]:
@@ -314,37 +374,59 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--designs", nargs="+", help="names of the list or of configs, or files (all of the list)")
     parser.add_argument("--splits", nargs="+", default=["val", "far"], help="of the store, to score (default: val far)")
     parser.add_argument("--stage-one", type=float, default=0.0, metavar="MINUTES", help="of distillation (default: 0)")
-    parser.add_argument("--stage-one-slices", type=int, default=2000, metavar="N", help="to distil from (2000)")
+    parser.add_argument("--stage-one-slices", type=int, default=300, metavar="N", help="to distil from (300)")
     parser.add_argument("--weights", type=Path, default=REPOSITORY / "weights", metavar="DIR", help="published weights")
     parser.add_argument("--calibration-slices", type=int, default=60, metavar="N", help="for int8; 0: none (60)")
     parser.add_argument("--processes", type=int, default=2, help="training processes of one thread (default: 2)")
     parser.add_argument("--threads", type=int, default=2, help="threads for the timings (default: 2)")
-    parser.add_argument("--per-modality", type=int, default=55, help="validation prompts (default: 55)")
+    parser.add_argument(
+        "--per-modality", type=int, default=12, metavar="N", help="objects that rows are scored on (12)"
+    )
+    parser.add_argument("--validate-prompts", type=int, default=3, metavar="N", help="the same during training (3)")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the race and print its table; exit status 2 when a design could not be trained."""
+    """Run the race and print its table; exit status 1 when a design failed, 2 when no row could be had."""
     options = parse_options(argv)
-    return run_command(lambda: race(options))
+    with kill_interrupts():
+        return run_command(lambda: race(options), with_time=True, if_interrupted=IF_INTERRUPTED)
 
 
-def race(options: argparse.Namespace) -> None:
-    """Run the race, write its files and print its table."""
-    splits = chosen_splits(options.store, options.splits)
-    prompts = prompts_of(open_store(options.store), splits, per_modality=options.per_modality)
-    load_before = os.getloadavg()[0]
-    rows = run_race(options, prompts)
-    facts = {
+def race(options: argparse.Namespace) -> int:
+    """Run the race, write its files after each row, and print its table."""
+    with only_one(options.out) as held:
+        check_settings(options)
+        splits = chosen_splits(options.store, options.splits)
+        chosen = [entrant(design) for design in options.designs or entrants()]
+        chosen.sort(key=lambda one: TURNS.index(one.way))
+        prompts = prompts_of(open_store(options.store), splits, per_modality=options.per_modality)
+        ellipse = judge_ellipse(prompts)
+        rows: list[Judged] = []
+        missing = {one.name: NOT_YET for one in chosen}
+        for one in chosen:
+            try:
+                rows.append(judged_row(one, options, prompts, held))
+                del missing[one.name]
+            except Exception as error:  # hours of other designs must not be lost for one
+                logger.error("race: %s: %s", one.name, error, exc_info=not isinstance(error, GraySamError))
+                missing[one.name] = f"failed: {error}"
+            write_results(options.out, [*rows, ellipse], {**facts_of(options, prompts), "missing": missing})
+    print(race_table([*rows, ellipse]))
+    return EXIT_FINE if not missing else EXIT_CASE_FAILED if rows else EXIT_NOTHING_DONE
+
+
+def facts_of(options: argparse.Namespace, prompts: Mapping[str, Sequence[ValidationPrompt]]) -> dict[str, Any]:
+    """Say how, when and on what the rows were made."""
+    return {
         "command": "python -m benchmarks.race --store STORE --minutes MINUTES",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine_facts(("numpy", "opencv-python-headless", "openvino", "torch")),
-        "load_average_before": round(load_before, 2),
         "threads": options.threads,
+        "training_precision": training_precision(),
+        "per_modality": options.per_modality,
         "prompts": {split: len(chosen) for split, chosen in prompts.items()},
     }
-    write_results(options.out, rows, facts)
-    print(race_table(rows))
 
 
 if __name__ == "__main__":

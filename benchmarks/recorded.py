@@ -13,6 +13,7 @@ from typing import Any
 
 from evaluation.prompts import box_kind
 from graysam.errors import GraySamError
+from graysam.files import written_whole
 
 
 class BenchmarkError(GraySamError):
@@ -49,6 +50,7 @@ def with_present_names(values: object) -> object:
 
 
 def write_figures(path: Path, figures: Mapping[str, Any]) -> None:
-    """Write a file of figures, and its folder where there is none."""
+    """Write a file of figures, whole or not at all, and its folder where there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

@@ -106,6 +106,18 @@ def run_command(
             return EXIT_INTERRUPTED
 
 
+@contextmanager
+def kill_interrupts() -> Iterator[None]:
+    """Let a kill (SIGTERM) end the block as Ctrl-C does, by KeyboardInterrupt: what is open is closed, and kept."""
+    import signal  # not at the top: the start of a prediction is timed, and it needs no signals
+
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 # --- progress ---------------------------------------------------------------------------------------------------------
 
 

@@ -36,16 +36,16 @@ from graysam.models.checkpoint import load_model, own_names
 from graysam.models.network import Network, build_network, encoder_maps
 from graysam.models.spec import SPECS
 from graysam.store import index_hash, open_store
-from train.config import RunConfig, read_config
+from train.config import RunConfig, read_config, warn_of_slow_precision
 from train.dataset import SliceMemory
-from train.run_folder import append_row, write_atomically, write_provenance
+from train.run_folder import append_row, forget_rows_after, only_one, write_atomically, write_provenance
 from train.sampling import build_sampler, generator_for
 from train.schedule import Progress, learning_rate_share
 
 logger = logging.getLogger("train")
 
 LOG_EVERY_STEPS = 50
-REPORT_EVERY_SLICES = 500
+REPORT_EVERY_SLICES = 50
 LEVELS = 255  # between the lowest and the highest number of a channel in 8 bits
 
 Bits = Literal[8, 16]
@@ -212,6 +212,7 @@ class Distiller:
         self.progress = Progress(
             steps=self.config.steps, minutes=self.config.minutes, step=state["step"], seconds=state["seconds"]
         )
+        forget_rows_after(self.folder / "log.csv", self.progress.step)
         return True
 
     def save(self) -> None:
@@ -292,6 +293,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--session-minutes", type=float, default=float("inf"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--precision", choices=("bf16", "fp32"), help="instead of the config's")
     return parser.parse_args(argv)
 
 
@@ -305,10 +307,16 @@ def run(options: argparse.Namespace) -> None:
     """Embed and train; both go on where they were stopped."""
     if options.threads:
         torch.set_num_threads(options.threads)
-    config = read_config(options.config, minutes=options.minutes, steps=options.steps)
+    config = read_config(options.config, minutes=options.minutes, steps=options.steps, precision=options.precision)
+    warn_of_slow_precision(config, options.device)
+    with only_one(options.out):
+        distil(options, config)
+
+
+def distil(options: argparse.Namespace, config: RunConfig) -> None:
+    """Embed and train in a folder that is ours."""
     device, folder = torch.device(options.device), options.embeddings or options.out
-    for each in (options.out, folder):
-        each.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     memory = SliceMemory(open_store(options.store), "train")
     teacher = load_model(options.teacher, spec=SPECS[options.teacher_spec] if options.teacher_spec else None)
     embeddings = store_embeddings(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
+
+from graysam.machine import usable_cores
 
 
 class Processes:
@@ -48,6 +51,16 @@ class Processes:
     def not_yet(module: nn.Module) -> AbstractContextManager[None]:
         """Give the context of a gradient to which others will be added before it is averaged."""
         return module.no_sync() if isinstance(module, DistributedDataParallel) else nullcontext()
+
+    @contextmanager
+    def threads_of_all(self) -> Iterator[None]:
+        """Let the block use the threads of the processes that wait for it, as far as this machine has cores."""
+        own = torch.get_num_threads()
+        torch.set_num_threads(max(own, min(own * self.count, usable_cores())))
+        try:
+            yield
+        finally:
+            torch.set_num_threads(own)
 
     def wait(self) -> None:
         """Wait until all processes are here."""

@@ -15,6 +15,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 
@@ -23,9 +24,9 @@ from torch import distributed
 
 from graysam.console import progress, run_command
 from graysam.store import open_store
-from train.config import read_config
+from train.config import RunConfig, read_config, warn_of_slow_precision
 from train.initial import mean_weights
-from train.run_folder import write_provenance
+from train.run_folder import only_one, write_provenance
 from train.trainer import Terms, Trainer
 from train.tuning import moved_parameters
 
@@ -72,6 +73,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--validate-minutes", type=float, help="pause between validations")
     parser.add_argument("--validate-prompts", type=int, help="prompts of each modality in a whole validation")
     parser.add_argument("--seed", type=int)
+    parser.add_argument("--precision", choices=("bf16", "fp32"), help="instead of the config's")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, help="CPU threads of each process")
     return parser.parse_args(argv)
@@ -82,6 +84,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     options = parse_options(argv)
     return run_command(lambda: run(options, started), with_time=True)
+
+
+def train_in(options: argparse.Namespace, config: RunConfig, started: float) -> None:
+    """Train in a folder that is ours; options and clock as for `run`."""
+    store = open_store(options.store)
+    initial = mean_weights(options.init) if options.init else None
+    device = torch.device(options.device)
+    trainer = Trainer(config, store, options.out, device, initial=initial, pseudo=options.pseudo)
+    trainer.resume()
+    logger.info("%d of %d parameters are trained", *moved_parameters(trainer.model))
+    if trainer.processes.rank == 0:
+        write_provenance(options.out, config, options.store)
+    reading = time.monotonic() - started if options.deadline else 0.0
+    train(trainer, options.session_minutes * 60 - reading)
 
 
 def run(options: argparse.Namespace, started: float) -> None:
@@ -96,23 +112,17 @@ def run(options: argparse.Namespace, started: float) -> None:
         seed=options.seed,
         validate_minutes=options.validate_minutes,
         validate_prompts=options.validate_prompts,
+        precision=options.precision,
     )
+    warn_of_slow_precision(config, options.device)
     if options.threads:
         torch.set_num_threads(options.threads)
     if "RANK" in os.environ:
         distributed.init_process_group("nccl" if options.device == "cuda" else "gloo")
     try:
-        store = open_store(options.store)
-        initial = mean_weights(options.init) if options.init else None
-        options.out.mkdir(parents=True, exist_ok=True)
-        device = torch.device(options.device)
-        trainer = Trainer(config, store, options.out, device, initial=initial, pseudo=options.pseudo)
-        trainer.resume()
-        logger.info("%d of %d parameters are trained", *moved_parameters(trainer.model))
-        if trainer.processes.rank == 0:
-            write_provenance(options.out, config, options.store)
-        reading = time.monotonic() - started if options.deadline else 0.0
-        train(trainer, options.session_minutes * 60 - reading)
+        writes = int(os.environ.get("RANK", "0")) == 0
+        with only_one(options.out) if writes else nullcontext():
+            train_in(options, config, started)
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()

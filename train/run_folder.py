@@ -7,12 +7,14 @@ session from which commit, data and versions it came.
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
 import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ import cv2
 import numpy as np
 import torch
 
+from graysam.errors import GraySamError
 from graysam.files import remove_stale_temporaries, written_whole
 from graysam.store import index_hash
 from train.config import RunConfig
@@ -27,6 +30,31 @@ from train.config import RunConfig
 REPOSITORY = Path(__file__).resolve().parent.parent
 OWN_FILES = ("best.pt", "last.pt", "log.csv", "run.json", "validation.csv")
 """What a session replaces again and again."""
+LOCK_FILE = ".lock"
+
+
+class RunFolderError(GraySamError):
+    """A run folder cannot be worked in."""
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[int]:
+    """Keep a folder, made if missing, to this process; gives the descriptor by which it is held.
+
+    The system lets go of it when this process ends, however it ends, and every child that was handed the descriptor.
+
+    Raises:
+        RunFolderError: another process holds it: two would write over each other.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK_FILE).open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunFolderError(
+                f"{folder}: another process is at work in it; wait for its end, stop it, or give another folder."
+            ) from error
+        yield stream.fileno()
 
 
 def write_atomically(path: Path, state: Mapping[str, Any]) -> None:

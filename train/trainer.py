@@ -20,12 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from evaluation.prompts import (
-    BOX_KINDS,
     BoxKind,
     ValidationPrompt,
     engine_answer,
     modality_means,
-    score_prompts,
+    score_kinds,
     validation_prompts,
 )
 from graysam.models.checkpoint import halved, own_names
@@ -244,36 +243,39 @@ class Trainer:
         easier by chance.
         """
         if self.processes.rank == 0:
-            answer = engine_answer(NetworkEngine(self.averaged))
-            row: dict[str, Any] = {
-                "step": self.progress.step,
-                "minutes": round(self.progress.seconds / 60, 2),
-            }
-            judged: list[float] = []
-            for split, prompts in self.prompts.items():
-                asked = prompts[::QUICK_VALIDATION_EVERY] if quick else prompts
-                prefix = "" if split == "val" else f"{split}_"
-                for kind in BOX_KINDS:
-                    scores = score_prompts(asked, answer, kind)
-                    compared = modality_means(scores if quick else scores[::QUICK_VALIDATION_EVERY])["mean"]
-                    judged.append(JUDGED_WEIGHTS[kind] * compared[0])
-                    for modality, (dsc, nsd) in modality_means(scores).items():
-                        row[f"{prefix}{kind}_{modality}_dsc"] = round(dsc, 4)
-                        row[f"{prefix}{kind}_{modality}_nsd"] = round(nsd, 4)
-                    logger.info(
-                        "step %d: %s %s DSC %.4f NSD %.4f",
-                        self.progress.step,
-                        split,
-                        kind,
-                        *(row[f"{prefix}{kind}_mean_{metric}"] for metric in ("dsc", "nsd")),
-                    )
-            append_row(self.folder / "validation.csv", row)
-            score = sum(judged) / len(self.prompts)
-            self.plateau = self.plateau.after(score, self.config.optimiser)
-            if score > self.best_score:
-                self.best_score = score
-                write_atomically(self.folder / "best.pt", self.shipped(row))
+            with self.processes.threads_of_all():
+                self._validate(quick=quick)
         self.processes.wait()
+
+    def _validate(self, *, quick: bool) -> None:
+        answer = engine_answer(NetworkEngine(self.averaged))
+        row: dict[str, Any] = {
+            "step": self.progress.step,
+            "minutes": round(self.progress.seconds / 60, 2),
+        }
+        judged: list[float] = []
+        for split, prompts in self.prompts.items():
+            asked = prompts[::QUICK_VALIDATION_EVERY] if quick else prompts
+            prefix = "" if split == "val" else f"{split}_"
+            for kind, scores in score_kinds(asked, answer).items():
+                compared = modality_means(scores if quick else scores[::QUICK_VALIDATION_EVERY])["mean"]
+                judged.append(JUDGED_WEIGHTS[kind] * compared[0])
+                for modality, (dsc, nsd) in modality_means(scores).items():
+                    row[f"{prefix}{kind}_{modality}_dsc"] = round(dsc, 4)
+                    row[f"{prefix}{kind}_{modality}_nsd"] = round(nsd, 4)
+                logger.info(
+                    "step %d: %s %s DSC %.4f NSD %.4f",
+                    self.progress.step,
+                    split,
+                    kind,
+                    *(row[f"{prefix}{kind}_mean_{metric}"] for metric in ("dsc", "nsd")),
+                )
+        append_row(self.folder / "validation.csv", row)
+        score = sum(judged) / len(self.prompts)
+        self.plateau = self.plateau.after(score, self.config.optimiser)
+        if score > self.best_score:
+            self.best_score = score
+            write_atomically(self.folder / "best.pt", self.shipped(row))
 
     def shipped(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Give what best.pt holds: the averaged weights in half precision, without additions, and their spec."""

@@ -14,6 +14,7 @@ from evaluation.prompts.scoring import (
     engine_answer,
     means_by_kind,
     modality_means,
+    score_kinds,
     score_prompts,
 )
 from evaluation.prompts.validation_set import (
@@ -45,6 +46,7 @@ __all__ = [
     "engine_answer",
     "means_by_kind",
     "modality_means",
+    "score_kinds",
     "score_prompts",
     "validation_prompts",
 ]

@@ -52,12 +52,23 @@ def engine_answer(engine: Engine) -> Answer:
 
 def score_prompts(prompts: Sequence[ValidationPrompt], answer: Answer, kind: BoxKind) -> list[PromptScore]:
     """Answer every prompt with its box of one kind and compare; one call of `answer` per prompt."""
-    scores = []
+    return score_kinds(prompts, answer, (kind,))[kind]
+
+
+def score_kinds(
+    prompts: Sequence[ValidationPrompt], answer: Answer, kinds: Sequence[BoxKind] = BOX_KINDS
+) -> dict[BoxKind, list[PromptScore]]:
+    """Answer every prompt with its boxes of several kinds and compare.
+
+    There is one call of `answer` per prompt, so that a slice is encoded once, which is most of the work of a large
+    encoder.
+    """
+    scores: dict[BoxKind, list[PromptScore]] = {kind: [] for kind in kinds}
     for prompt in prompts:
-        answered = answer(prompt.image, [prompt.boxes[kind]])[0]
-        dsc = dice(prompt.mask, answered)
-        nsd = contour_nsd(prompt.mask, answered)
-        scores.append(PromptScore(prompt.entry.modality, prompt.entry.dataset, dsc, nsd))
+        answers = answer(prompt.image, [prompt.boxes[kind] for kind in kinds])
+        for kind, mask in zip(kinds, answers, strict=True):
+            dsc, nsd = dice(prompt.mask, mask), contour_nsd(prompt.mask, mask)
+            scores[kind].append(PromptScore(prompt.entry.modality, prompt.entry.dataset, dsc, nsd))
     return scores
 
 
@@ -79,4 +90,4 @@ def means_by_kind(
     prompts: Sequence[ValidationPrompt], answer: Answer, kinds: Sequence[BoxKind] = BOX_KINDS
 ) -> dict[BoxKind, Means]:
     """Score one way of answering with several kinds of boxes."""
-    return {kind: modality_means(score_prompts(prompts, answer, kind)) for kind in kinds}
+    return {kind: modality_means(scores) for kind, scores in score_kinds(prompts, answer, kinds).items()}

@@ -11,7 +11,17 @@ from drawn_slices import drawn_slice, write_store
 from tiny_spec import TINY
 
 from benchmarks import adapt_experiment
-from benchmarks.adapt_experiment import HEADING, PAGE, RESULTS, drawn_cases, main, measured, possible_counts, write_page
+from benchmarks.adapt_experiment import (
+    HEADING,
+    PAGE,
+    RESULTS,
+    cells,
+    drawn_cases,
+    main,
+    measured,
+    possible_counts,
+    write_page,
+)
 from graysam.models.checkpoint import save_checkpoint
 from graysam.models.network import build_network
 from graysam.store import open_store
@@ -87,8 +97,31 @@ def test_the_page_has_the_mean_over_seeds_and_says_whether_the_aims_are_met(tmp_
     write_page(tmp_path / "adapt.json", page)
     text = page.read_text()
     assert "| US/a | 20 | 10 | 2 | 80.0 | 89.0 | 45 % | -0.30 | low-rank |" in text
-    assert "A quarter was closed on 1 of 2 sets; the largest loss is 0.30 points." in text
+    assert "a quarter was closed on 1 of 2 sets; the largest loss is 0.30 points." in text
+    assert "Not yet run" not in text
     assert "old figures" not in text
+
+
+def test_the_page_names_the_runs_that_are_planned_and_not_done(tmp_path: Path):
+    planned = [["US/a", 20, seed, 10.0, "auto"] for seed in (0, 1)] + [["US/a", 20, 1, 0.5, "auto"]]
+    figures = {"machine": {"cpu": "a CPU"}, "planned": planned, "rows": [row("US/a", 0, 0.8, 0.9, 0.0)]}
+    (tmp_path / "adapt.json").write_text(json.dumps(figures))
+    assert "\n\nNot yet run: US/a with 20 cases, seed 1.\n\n" in measured(tmp_path / "adapt.json")
+
+
+def test_all_sets_are_run_with_one_seed_before_any_is_with_the_next(tmp_path: Path):
+    small, large = (
+        gather(write_far(tmp_path / str(count), count) / "US" / "Discs", tmp_path / f"{count}.store", Reading())
+        for count in (6, 9)
+    )
+    assert cells({"small": small, "large": large}, [4, 100], [7, 8]) == [
+        (7, "small", 4),
+        (7, "large", 4),
+        (7, "large", 6),
+        (8, "small", 4),
+        (8, "large", 4),
+        (8, "large", 6),
+    ]
 
 
 def test_the_page_in_the_repository_says_what_the_figures_say():

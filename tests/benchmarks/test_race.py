@@ -1,6 +1,9 @@
 """A race trains, exports and judges each design once; designs with weights, and random ones, are judged as they are."""
 
 import json
+import subprocess
+import sys
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,23 +12,28 @@ from drawn_slices import write_store
 from tiny_spec import TINY
 
 from benchmarks import judge as judging
+from benchmarks import race as racing
 from benchmarks.judge import Judged, as_judged, export_random, has_files, judge, prompts_of, split_scores
 from benchmarks.race import (
     RaceError,
     Way,
+    check_settings,
     chosen_splits,
     config_path,
     distillation_command,
     entrant,
     entrants,
     main,
+    parse_options,
     race_table,
     training_command,
 )
 from benchmarks.rows import size_of
 from evaluation.prompts import BASELINES
+from graysam.engines.select import CpuFacts
 from graysam.store import open_store
 from train.config import read_config
+from train.run_folder import RunFolderError, only_one
 
 SPEC = replace(TINY, memory=True, ellipse_gate=True)
 
@@ -42,12 +50,14 @@ def test_a_race_trains_judges_and_does_nothing_twice(tmp_path: Path, store_path:
     assert main(options) == 0
     table = capsys.readouterr().out
     assert "\n| smoke | trained here for 0.0" in table
+    assert " min, " in table
     assert "| ellipse | no model |" in table
     assert (tmp_path / "curves.csv").read_text().startswith("design,step,minutes,tight_mean_dsc")
     figures = json.loads((tmp_path / "race.json").read_text())
     assert list(figures["rows"][0]["scores"]) == ["val"]  # the drawn store has no split far
     assert set(figures["rows"][0]["milliseconds"]) == {"fp32", "int8"}
     assert figures["rows"][0]["processes"]["3d"]["seconds"] > 0
+    assert figures["missing"] == {}
     trained = (tmp_path / "smoke/last.pt").stat().st_mtime_ns
     assert main(options) == 0
     assert (tmp_path / "smoke/last.pt").stat().st_mtime_ns == trained
@@ -97,24 +107,82 @@ def test_the_weights_of_a_system_of_the_field_come_from_where_its_row_says(name:
 
 def test_several_processes_train_through_torchrun_and_start_from_what_is_there():
     paths = Path("a.toml"), Path("s"), Path("o")
-    command = training_command(*paths, minutes=3, processes=2, per_modality=9, initial=Path("i.pt"))
+    command = training_command(*paths, minutes=3, processes=2, validate_prompts=9, initial=Path("i.pt"))
     assert command[1:6] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     assert command[-6:] == ["--init", "i.pt", "--validate-minutes", "0.75", "--validate-prompts", "9"]
 
 
+@pytest.mark.parametrize(("flags", "wanted"), [({"avx2"}, "fp32"), ({"avx512_bf16"}, "bf16")])
+def test_all_designs_train_in_the_format_that_the_cpu_has_instructions_for(
+    flags: set[str], wanted: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(racing, "read_cpu_facts", lambda: CpuFacts(frozenset(flags), "a CPU", 2))
+    config, store = Path("a.toml"), Path("s")
+    trained = training_command(config, store, Path("o"), minutes=3, processes=1, validate_prompts=9)
+    stage = Path("race/o/stage-one")
+    distilled = distillation_command(config, store, stage, minutes=5, teacher=Path("t"), slices=7, threads=2)
+    for command in (trained, distilled):
+        assert command[command.index("--precision") + 1] == wanted
+
+
 def test_all_students_of_a_race_share_the_teachers_embeddings():
     run = Path("runs/race/swin/stage-one")
-    command = distillation_command(Path("a.toml"), Path("s"), run, minutes=5, teacher=Path("t.pt"), slices=7)
+    command = distillation_command(Path("a.toml"), Path("s"), run, minutes=5, teacher=Path("t"), slices=7, threads=2)
     assert command[command.index("--embeddings") + 1] == "runs/race/embeddings"
     assert command[command.index("--slices") + 1 :][:3] == ["7", "--bits", "8"]
 
 
-def test_weights_that_are_not_there_are_one_line_and_status_2(
-    tmp_path: Path, store_path: Path, capsys: pytest.CaptureFixture
+def test_a_design_that_fails_costs_no_other_and_is_named_in_the_figures(
+    tmp_path: Path, store_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
-    options = ["--store", str(store_path), "--out", str(tmp_path), "--minutes", "1", "--designs", "litemedsam"]
-    assert main([*options, "--weights", str(tmp_path / "none"), "--per-modality", "1"]) == 2
+    def judged(name: str, folder: Path, weights: str, prompts: object, **_: object) -> Judged:
+        return Judged(name, weights, scores={"val": {"tight": (0.5, 0.5), "outwards": (0.5, 0.5)}})
+
+    monkeypatch.setattr(racing, "judge", judged)
+    (tmp_path / "weights/graysam").mkdir(parents=True)
+    (tmp_path / "weights/graysam/spec.json").write_text("{}")
+    options = ["--store", str(store_path), "--out", str(tmp_path / "out"), "--minutes", "1", "--per-modality", "1"]
+    options += ["--weights", str(tmp_path / "weights"), "--designs"]
+    assert main([*options, "litemedsam", "graysam-shipped"]) == 1
     assert "litemedsam: wanted its weights in" in capsys.readouterr().err
+    figures = json.loads((tmp_path / "out/race.json").read_text())
+    assert [row["name"] for row in figures["rows"]] == ["graysam-shipped", "ellipse"]
+    assert figures["missing"]["litemedsam"].startswith("failed: litemedsam: wanted its weights in")
+    assert main([*options, "litemedsam"]) == 2  # not a single row
+
+
+def test_other_settings_want_another_folder(tmp_path: Path, store_path: Path):
+    def options(minutes: str) -> Namespace:
+        return parse_options(["--store", str(store_path), "--out", str(tmp_path), "--minutes", minutes])
+
+    check_settings(options("20"))
+    check_settings(options("20"))
+    with pytest.raises(RaceError, match=r"minutes was 20\.0 and is 3\.0"):
+        check_settings(options("3"))
+
+
+def test_a_stage_is_stopped_and_waited_for_when_the_race_is(tmp_path: Path):
+    wait = "import signal, sys, pathlib, time; signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path(sys.argv[1])"
+    wait += ".touch(), sys.exit(0))); print('ready', flush=True); time.sleep(60)"
+    stage = [sys.executable, "-c", wait, str(tmp_path / "saved")]
+    call = "import sys\nfrom benchmarks.race import run_stage\nfrom graysam.console import kill_interrupts\n"
+    call += "with kill_interrupts():\n    run_stage(sys.argv[1:], 'a stage', 1)\n"
+    race = subprocess.Popen([sys.executable, "-c", call, *stage], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert race.stdout is not None
+    assert race.stdout.readline() == b"ready\n"
+    race.terminate()
+    race.wait()
+    assert (tmp_path / "saved").exists()
+
+
+def test_a_folder_is_kept_as_long_as_a_stage_runs_that_outlives_its_race(tmp_path: Path):
+    with only_one(tmp_path) as held:
+        stage = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[held])
+    with pytest.raises(RunFolderError, match="another process is at work in it"), only_one(tmp_path):
+        pass
+    stage.communicate(b"\n")
+    with only_one(tmp_path):
+        pass
 
 
 def test_splits_that_a_store_lacks_are_left_out_and_none_at_all_is_an_error(store_path: Path):

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import argparse
 import logging
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.objects import LABEL_KINDS
 from graysam.api import default_weights
-from graysam.console import EXIT_CASE_FAILED, EXIT_FINE, run_command
+from graysam.console import EXIT_CASE_FAILED, EXIT_FINE, kill_interrupts, run_command
 from graysam.machine import usable_cores
 from train.adapt.cases import Reading
 from train.adapt.recipe import METHODS
@@ -42,11 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         threads=options.threads,
         reading=Reading(options.modality, options.labels, options.patients, options.workers),
     )
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+    with kill_interrupts():
         return run_command(lambda: _run(settings), if_interrupted=IF_INTERRUPTED)
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _run(settings: Settings) -> int:
