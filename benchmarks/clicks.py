@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.recorded import BenchmarkError, write_figures
+from benchmarks.weights_id import weights_id
 from evaluation.dice import dice
 from evaluation.prompts import BoxKind, ValidationPrompt, validation_prompts
 from evaluation.tables import markdown_table
@@ -105,6 +106,7 @@ def measure(options: argparse.Namespace) -> None:
         "model": engine.spec.name,
         "engine": engine.name,
         "precision": engine.precision,
+        **weights_id(weights),
         "split": options.split,
         "boxes": BOXES,
         "prompts": len(prompts),

@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from benchmarks.recorded import BenchmarkError, write_figures
-from benchmarks.validate import drawn_boxes, volumes_of
+from benchmarks.volume_scores import drawn_boxes, volumes_of
+from benchmarks.weights_id import weights_id
 from data_prep.convert import load_source
 from data_prep.objects import objects_of, paint
 from data_prep.sources import Source
@@ -282,7 +283,7 @@ def measure(options: argparse.Namespace) -> None:
     """Judge masks, choose the threshold, write the figures and the weights' own file, and print the tables."""
     weights = options.weights or default_weights()
     segmenter = Segmenter.load(weights, options.engine, options.precision, options.threads)
-    figures = measured(segmenter, options)
+    figures = measured(segmenter, options) | weights_id(weights)
     record(figures, options.out, weights)
     if options.page.is_file():
         options.page.write_text(with_figures(options.page.read_text(encoding="utf-8"), figures), encoding="utf-8")

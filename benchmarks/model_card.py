@@ -23,10 +23,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import threshold
 from benchmarks.clicks import click_table
 from benchmarks.confidence import RESULT, in_words, level_table, modality_table, worth_table
+from benchmarks.peer_scores import TOLD, slice_columns
 from benchmarks.recorded import read_figures, split_of
 from benchmarks.validate import slice_table, volume_table
+from benchmarks.weights_id import check_weights
 from evaluation.dice import dice
 from evaluation.prompts import (
     BOX_KIND_MEANINGS,
@@ -51,7 +54,7 @@ HEAD = """# Model card: {name}
 
 Box-prompted segmentation of medical images on a CPU: `{encoder}` encoder, `{decoder}` decoder, {canvas} x {canvas}
 canvas, channel preset `{channels}`, {parameters:.2f} million parameters. The spec is `{name}/spec.json`; checksums are
-in `{name}/checksums.sha256`; what int8 was calibrated with is in `{name}/calibration.json`.
+in `{name}/checksums.sha256`; what int8 was calibrated with is in `{name}/calibration.json`. {takes}
 
 **Not for clinical use.** A research model: no approval, no warranty, and not tested on any hospital's own images.
 
@@ -84,7 +87,7 @@ side; DSC / contour NSD (2 px) in %.
 Whole volumes, with the box of each object's middle slice, and propagation to the others; mean DSC:
 
 {volumes}
-{others}{clicks}
+{others}{clicks}{threshold}
 {confidence}
 The prompts are drawn evenly over the data sets of a modality, so that small and odd sets weigh as much as large ones.
 The best checkpoint was chosen on these same prompts, so the figures are slightly kind. The split is by the source's own
@@ -112,6 +115,9 @@ non-commercial use only: check them before using the weights for anything else.*
 {data}
 """
 
+TAKES_HINTS = "Besides boxes it takes clicks, an earlier answer, and how boxes fit: see [prompts](../docs/prompts.md)."
+TAKES_BOXES = "It takes boxes alone, no clicks."
+
 
 @dataclass(frozen=True)
 class CardFacts:
@@ -124,6 +130,7 @@ class CardFacts:
         parameters: number of trained numbers.
         other_splits: what it wrote of other splits.
         clicks: what `benchmarks.clicks --out` wrote; None for a model that takes no clicks.
+        threshold: what `benchmarks.threshold --out` wrote, None where nobody measured.
         confidence: what `benchmarks.confidence` wrote, None where nobody measured.
     """
 
@@ -133,6 +140,7 @@ class CardFacts:
     parameters: int
     other_splits: tuple[Mapping[str, Any], ...] = ()
     clicks: Mapping[str, Any] | None = None
+    threshold: Mapping[str, Any] | None = None
     confidence: Mapping[str, Any] | None = None
 
 
@@ -140,6 +148,7 @@ def write_card(facts: CardFacts, store: PackedStore, data: Path) -> str:
     """Give the card as Markdown."""
     return HEAD.format(
         **{key: facts.spec[key] for key in ("name", "encoder", "decoder", "canvas", "channels")},
+        takes=TAKES_HINTS if facts.spec.get("hints") else TAKES_BOXES,
         parameters=facts.parameters / 1e6,
         training=facts.training["text"],
         runs=runs_table(facts.training["runs"]),
@@ -148,11 +157,12 @@ def write_card(facts: CardFacts, store: PackedStore, data: Path) -> str:
         prompts=facts.validation["prompts"],
         engine=facts.validation["engine"],
         precision=facts.validation["precision"],
-        kinds=kinds_list(facts.validation["slices"]),
-        slices=slice_table(facts.validation["slices"]),
+        kinds=kinds_list(facts.validation),
+        slices=slice_table(slice_columns(facts.validation)),
         volumes=volume_table(facts.validation),
         others="".join(split_part(figures) for figures in facts.other_splits),
         clicks=clicks_part(facts.clicks) if facts.clicks is not None and facts.spec.get("hints") else "",
+        threshold="" if facts.threshold is None else threshold_part(facts.threshold),
         confidence="" if facts.confidence is None else confidence_part(facts.confidence),
         cases=len({(entry.dataset, entry.case) for entry in store.entries}),
         slices_packed=len(store),
@@ -166,7 +176,7 @@ def split_part(figures: Mapping[str, Any]) -> str:
     parts = [f"### Split `{split_of(figures)}`"]
     if "slices" in figures:
         parts.append(f"{figures['prompts']} objects, which no training saw; as above:")
-        parts.append(slice_table(figures["slices"]))
+        parts.append(slice_table(slice_columns(figures)))
     if "volumes" in figures:
         parts += ["Whole volumes, as above:", volume_table(figures)]
     return "\n" + "\n\n".join(parts) + "\n"
@@ -180,6 +190,15 @@ def clicks_part(figures: Mapping[str, Any]) -> str:
         "and the model is shown all clicks so far and its last answer:"
     )
     return f"\n### Clicks\n\n{introduction}\n\n{click_table(figures)}\n"
+
+
+def threshold_part(figures: Mapping[str, Any]) -> str:
+    """Give the mean DSC at thresholds of the logits round 0, which is what prediction uses."""
+    introduction = (
+        f"A pixel belongs to the object where its logit is above 0. {threshold.in_words(figures)} In %, up to "
+        f"{figures['per_modality']} objects of each modality, {figures['engine']} {figures['precision']}:"
+    )
+    return f"\n### Threshold\n\n{introduction}\n\n{threshold.threshold_table(figures)}\n"
 
 
 def confidence_part(figures: Mapping[str, Any]) -> str:
@@ -203,11 +222,15 @@ def runs_table(runs: Sequence[Mapping[str, str]]) -> str:
     return markdown_table(list(runs[0]), [list(run.values()) for run in runs])
 
 
-def kinds_list(slices: Mapping[str, Mapping[str, Any]]) -> str:
-    """Say what the kinds of boxes are for which there are figures."""
-    measured = next(iter(slices.values()))
-    kinds = [kind for kind in BOX_KINDS if kind in measured]
-    return "\n".join(f'- "{BOX_KIND_TITLES[kind]}": {BOX_KIND_MEANINGS[kind]}' for kind in kinds)
+def kinds_list(figures: Mapping[str, Any]) -> str:
+    """Say what the kinds of boxes are for which there are figures, and what a model with hints was told of them."""
+    measured = next(iter(figures["slices"].values()))
+    lines = [f'- "{BOX_KIND_TITLES[kind]}": {BOX_KIND_MEANINGS[kind]}' for kind in BOX_KINDS if kind in measured]
+    if "slices_told" in figures:
+        lines.append(f'- "{TOLD}": with `--box-fit tight`; in all other columns every box is taken for loose')
+    if "litemedsam" in figures.get("peers", {}):
+        lines.append("- LiteMedSAM with its released weights, in fp32; in volumes with the propagation of GraySAM")
+    return "\n".join(lines)
 
 
 def data_table(store: PackedStore, data: Path) -> str:
@@ -271,6 +294,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--confidence", type=Path, default=RESULT, help="JSON of benchmarks.confidence")
     parser.add_argument("--training", type=Path, required=True, help='JSON with "text", "runs", "notes" and "commands"')
+    parser.add_argument("--threshold", type=Path, help="JSON of benchmarks.threshold")
     parser.add_argument("--clicks", type=Path, help="JSON of benchmarks.clicks, for a model that takes clicks")
     parser.add_argument("--store", type=Path, required=True, help="packed store that it was trained on")
     parser.add_argument("--data", type=Path, required=True, help="source data, for the licences")
@@ -285,15 +309,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def make_card(options: argparse.Namespace) -> None:
-    """Write the card and its picture from the files that the options name."""
-    validation, *others = (read_figures(path) for path in options.validation)
+    """Write the card and its picture from the files that the options name.
+
+    Raises:
+        BenchmarkError: one of them cannot be read, or is of other weights.
+    """
+
+    def figures_of(path: Path) -> dict[str, Any]:
+        figures = read_figures(path)
+        check_weights(figures, options.weights, path)
+        return figures
+
+    validation, *others = (figures_of(path) for path in options.validation)
     store = open_store(options.store)
     facts = CardFacts(
         spec=json.loads((options.weights / "spec.json").read_text()),
         validation=validation,
         other_splits=tuple(others),
-        clicks=None if options.clicks is None else read_figures(options.clicks),
-        confidence=read_figures(options.confidence),
+        clicks=None if options.clicks is None else figures_of(options.clicks),
+        threshold=None if options.threshold is None else figures_of(options.threshold),
+        confidence=figures_of(options.confidence),
         training=json.loads(options.training.read_text()),
         parameters=count_parameters(options.weights / "model.pt"),
     )

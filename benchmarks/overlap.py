@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.recorded import BenchmarkError, read_figures, write_figures
-from benchmarks.validate import drawn_boxes, mean_dice
+from benchmarks.volume_scores import drawn_boxes, mean_dice
 from data_prep.convert import LoadedSource, load_source
 from data_prep.objects import ObjectMask, objects_of, paint
 from data_prep.sources import Source, find_sources

@@ -14,8 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peer_scores import cell_note, slice_cell, slice_columns, volume_cell, volume_columns
 from benchmarks.recorded import BenchmarkError, read_figures, split_of
-from evaluation.prompts import BOX_KINDS
+from benchmarks.volume_scores import VOLUME_BOX_KINDS, volume_key
+from evaluation.prompts import BOX_KINDS, BoxKind
 from evaluation.tables import markdown_table
 from graysam.console import run_command
 
@@ -28,6 +30,8 @@ SUMMARY_INTRODUCTION = (
 )
 SUMMARY_HEADER = ["prompts", "number", "GraySAM", "LiteMedSAM", "ellipse in the box"]
 NOT_MEASURED = "not measured"
+PEER = "litemedsam"
+"""The model of SUMMARY_HEADER, as `benchmarks.validate --peer` names it."""
 MOST_SUMMARY_ROWS = 5
 ROW_TITLES = {
     "tight": "tight boxes",
@@ -98,7 +102,7 @@ def summary_section(folder: Path) -> str:
     if validation:
         parts.append(
             f"Validation: held-out cases of the data sets trained on, {_engine(validation)} (`validation.json`); other "
-            "splits: data sets that no training saw."
+            f"splits: data sets that no training saw. {cell_note((validation, *_other_splits(folder)), PEER)}".rstrip()
         )
     if startup:
         parts.append(_startup_sentence(startup))
@@ -119,20 +123,22 @@ def _validation_rows(figures: Figures) -> list[list[str]]:
             rows.append(_slices_row(figures, kind))
     if "volumes" in figures:
         whole = figures["volumes"]["all volumes"]
-        scores = f"{100 * whole['dsc']:.1f}", NOT_MEASURED, f"{100 * whole['ellipsoid_dsc']:.1f}"
+        peer = volume_cell(figures, PEER, "tight") or NOT_MEASURED
+        scores = f"{100 * whole['dsc']:.1f}", peer, f"{100 * whole['ellipsoid_dsc']:.1f}"
         rows.append(["validation volumes, one box for each object", f"{whole['volumes']:.0f} volumes", *scores])
     return rows
 
 
-def _slices_row(figures: Figures, kind: str) -> list[str]:
+def _slices_row(figures: Figures, kind: BoxKind) -> list[str]:
     model = next(iter(figures["slices"]))
     means = [100 * figures["slices"][name][kind]["mean"][0] for name in (model, "ellipse")]
     slices = "validation slices" if split_of(figures) == "val" else f"slices of the unseen split {split_of(figures)}"
     title = f"{slices}, {ROW_TITLES[kind]}"
-    return [title, f"{figures['prompts']} boxes", f"{means[0]:.1f}", NOT_MEASURED, f"{means[1]:.1f}"]
+    peer = slice_cell(figures, PEER, kind) or NOT_MEASURED
+    return [title, f"{figures['prompts']} boxes", f"{means[0]:.1f}", peer, f"{means[1]:.1f}"]
 
 
-def _kinds(figures: Figures) -> list[str]:
+def _kinds(figures: Figures) -> list[BoxKind]:
     """Give the kinds of boxes that slices were measured with; files of earlier days lack the last."""
     measured = next(iter(figures["slices"].values()))
     return [kind for kind in BOX_KINDS if kind in measured]
@@ -191,9 +197,11 @@ def validation_part(figures: Figures) -> str:
         boxes = ["tight boxes", "boxes with each side off by up to 5 px", *([loosest] if loosest else [])]
         parts.append(
             f"**Slices**: DSC / contour NSD (2 px) in %, {_split_title(figures)} slices at 256 pixels, "
-            f"{figures['prompts']} boxes, {_engine(figures)}; {', '.join(boxes[:-1])}, and {boxes[-1]} (`{file}`):"
+            f"{figures['prompts']} boxes, {_engine(figures)}; {', '.join(boxes[:-1])}, and {boxes[-1]} (`{file}`). "
+            f"{_who_answers(figures)}"
         )
-        parts.append(_slice_table(figures["slices"], _kinds(figures)))
+        parts[-1] = parts[-1].rstrip(". ") + ":"
+        parts.append(_slice_table(figures))
     if "volumes" in figures:
         parts.append(
             f"**Whole volumes**: DSC in %, {_split_title(figures)} split, one box for each object, "
@@ -203,34 +211,48 @@ def validation_part(figures: Figures) -> str:
     return "\n\n".join(parts)
 
 
+def _who_answers(figures: Figures) -> str:
+    """Say what a model with hints was told of the boxes, and what the columns of another model are."""
+    told = "GraySAM takes every box for loose, but where it was told so that boxes are tight. "
+    peer = "LiteMedSAM with its released weights, in fp32; in volumes with the propagation of GraySAM. "
+    return (told if "slices_told" in figures else "") + (peer if PEER in figures.get("peers", {}) else "")
+
+
 def _volume_table(figures: Figures) -> str:
-    header = ["", "volumes", "GraySAM", "ellipsoid in the box"]
-    outwards = figures.get("volumes_outwards", {})
-    if outwards:
-        header += ["GraySAM, box off outwards", "ellipsoid in that box"]
-    rows = []
-    for name, row in figures["volumes"].items():
-        cells = [name, f"{row['volumes']:.0f}"]
-        for means in (row, outwards[name]) if outwards else (row,):
-            cells += [f"{100 * means['dsc']:.1f}", f"{100 * means['ellipsoid_dsc']:.1f}"]
-        rows.append(cells)
+    kinds = [kind for kind in VOLUME_BOX_KINDS if volume_key(kind) in figures]
+    header = ["", "volumes"]
+    rows = [[name, f"{row['volumes']:.0f}"] for name, row in figures["volumes"].items()]
+    for kind in kinds:
+        columns = volume_columns(figures, kind, "GraySAM")
+        off = "" if kind == "tight" else ", box off outwards"
+        header += [f"GraySAM{off}", "ellipsoid in that box" if off else "ellipsoid in the box"]
+        header += [f"{title}{off}" for title in columns]
+        for row, (name, means) in zip(rows, figures[volume_key(kind)].items(), strict=True):
+            row += [f"{100 * means[key]:.1f}" for key in ("dsc", "ellipsoid_dsc")]
+            row += [f"{100 * column[name]:.1f}" if name in column else "-" for column in columns.values()]
     return markdown_table(header, rows)
 
 
-def _slice_table(slices: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]], kinds: Sequence[str]) -> str:
-    """Lay out the model with every kind of box, the guesses with tight ones, and the ellipse with every kind."""
-    model, *others = slices
+def _slice_table(figures: Figures) -> str:
+    """Lay out models with every kind of box, the guesses with tight ones, and the ellipse with every kind."""
+    kinds, guesses = _kinds(figures), list(figures["slices"])[1:]
+    by_name = slice_columns(figures, "GraySAM")
     columns = [
-        *((model, kind) for kind in kinds),
-        *((name, "tight") for name in others),
-        *(("ellipse", kind) for kind in kinds[1:] if "ellipse" in slices),
+        *((name, kind) for name in by_name if name not in guesses for kind in kinds if kind in by_name[name]),
+        *((name, kinds[0]) for name in guesses),
+        *(("ellipse", kind) for kind in kinds[1:] if "ellipse" in guesses),
     ]
-    head = ["", *(f"{'GraySAM' if name == model else name}, {COLUMN_TITLES[kind]}" for name, kind in columns)]
+    head = ["", *(f"{name}, {COLUMN_TITLES[kind]}" for name, kind in columns)]
     rows = [
-        [modality, *("{:.1f} / {:.1f}".format(*_percent(slices[name][kind][modality])) for name, kind in columns)]
-        for modality in slices[model]["tight"]
+        [modality, *(_score_cell(by_name[name][kind], modality) for name, kind in columns)]
+        for modality in by_name["GraySAM"]["tight"]
     ]
     return markdown_table(head, rows)
+
+
+def _score_cell(means: Mapping[str, Sequence[float]], modality: str) -> str:
+    """Give DSC / NSD in %; a dash for a modality of which another model was given no prompt."""
+    return "{:.1f} / {:.1f}".format(*_percent(means[modality])) if modality in means else "-"
 
 
 def precision_part(figures: Figures) -> str:

@@ -2,83 +2,50 @@
 
     python -m benchmarks.validate --weights weights/graysam --store S --precision int8 --volumes DATA --out f.json
     python -m benchmarks.validate --checkpoint runs/x/best.pt --store S --split far
+    python -m benchmarks.validate --store S --peer weights/litemedsam --peer-every 3 --only-peer --out f.json
 
 Prompts come from slices of the packed store (DSC, contour NSD at 2 px of 256; a box of every kind of
 evaluation/prompts) and from whole volumes of the source data (one box for each object, tight and off outwards, and
 propagation by `segment_volume`). Tables go to the terminal, all figures to a JSON file for the README and the model
 card. Everything is answered by the predictor's own engine.
+
+`--peer` scores another model on the same prompts, with our propagation in volumes; see `benchmarks.peer_scores`. It may
+be measured on another day (`--only-peer`), and stays in the file when our model is scored anew on the same prompts.
+A model that is shown how boxes fit takes every box for loose, as `graysam predict` does, and is scored once more with
+tight boxes that it is told are tight.
 """
 
 from __future__ import annotations
 
 import argparse
-import logging
-import time
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from benchmarks.recorded import BenchmarkError, write_figures
-from data_prep.convert import CaseSettings, LoadedSource, boxes_for, load_source
-from data_prep.objects import ObjectMask, objects_of, paint
-from data_prep.sources import Source, find_sources
-from evaluation.dice import dice
+from benchmarks.peer_scores import SliceMeans, held_peers, slice_columns, volume_columns, with_ours
+from benchmarks.recorded import BenchmarkError, read_figures, write_figures
+from benchmarks.volume_scores import VOLUME_BOX_KINDS, score_volumes, volume_figures, volume_key
+from benchmarks.weights_id import check_weights, weights_id
 from evaluation.prompts import (
     BASELINES,
     BOX_KIND_TITLES,
     BOX_KINDS,
     BoxKind,
-    Means,
+    PromptScore,
+    ValidationPrompt,
     engine_answer,
     means_by_kind,
+    modality_means,
+    score_kinds,
     validation_prompts,
 )
 from evaluation.tables import markdown_table
 from graysam.api import Segmenter, default_weights
-from graysam.console import run_command
+from graysam.console import run_command, tracked
 from graysam.engines.protocol import Engine
-from graysam.errors import GraySamError
-from graysam.inference.baselines import BaselineSegmenter
-from graysam.noisy_boxes import LARGEST_SHIFT_PX
 from graysam.store import index_hash, open_store
 
-logger = logging.getLogger("benchmarks")
-
-SliceMeans = Mapping[BoxKind, Means]
-
-
-VOLUME_BOX_KINDS: Final[tuple[BoxKind, ...]] = ("tight", "outwards")
-"""The boxes that whole volumes are prompted with: those that people draw are seldom smaller than the object."""
-
-
-@dataclass(frozen=True)
-class VolumeScore:
-    """How one whole volume was answered with one kind of box.
-
-    Attributes:
-        name: "<data set>/<case>".
-        dataset: "<Modality>/<data set>".
-        boxes: the kind of box.
-        objects: how many boxes were given.
-        slices: of the volume.
-        dsc: mean over the objects, by the labels as written.
-        ellipsoid_dsc: the same of the ellipsoid in each box.
-        seconds: of `segment_volume`.
-    """
-
-    name: str
-    dataset: str
-    boxes: BoxKind
-    objects: int
-    slices: int
-    dsc: float
-    ellipsoid_dsc: float
-    seconds: float
+Scores = dict[BoxKind, list[PromptScore]]
 
 
 def slice_table(by_name: Mapping[str, SliceMeans]) -> str:
@@ -87,11 +54,14 @@ def slice_table(by_name: Mapping[str, SliceMeans]) -> str:
     A modality where the first way stays below the ellipse is marked with "<".
     """
     model, *_ = by_name.values()
-    columns = [(name, kind) for name in by_name for kind in BOX_KINDS if kind in model]
+    columns = [(name, kind) for name in by_name for kind in BOX_KINDS if kind in by_name[name]]
     rows = []
     for modality in model["tight"]:
         cells = [modality]
         for name, kind in columns:
+            if modality not in by_name[name][kind]:  # of another model, which was given but every n-th prompt
+                cells.append("-")
+                continue
             dsc, nsd = by_name[name][kind][modality]
             mark = " <" if by_name[name] is model and dsc < by_name["ellipse"][kind][modality][0] else ""
             cells.append(f"{100 * dsc:.1f}/{100 * nsd:.1f}{mark}")
@@ -99,109 +69,17 @@ def slice_table(by_name: Mapping[str, SliceMeans]) -> str:
     return markdown_table(["", *(f"{name}, {BOX_KIND_TITLES[kind]}" for name, kind in columns)], rows)
 
 
-def volumes_of(data: Path, split: str) -> list[Source]:
-    """Find the volumes of a split, in the data sets <Modality>/<data set> that have a folder "volumes"."""
-    found: list[Source] = []
-    for folder in sorted(data.glob("*/*/volumes")):
-        sources = find_sources(folder.parent).sources
-        found += [source for source in sources if source.split == split and source.is_volume]
-    return found
-
-
-def drawn_boxes(loaded: LoadedSource, objects: Sequence[ObjectMask], name: str, *, margin: int) -> list[Any]:
-    """Give a `Box` or `VolumeBox` for each object, each side up to `margin` px of 256 outwards.
-
-    The draws are those of `python -m data_prep cases`, which go by the case's name.
-    """
-    return boxes_for(
-        objects,
-        is_volume=loaded.is_volume,
-        size_hw=(loaded.labels.shape[-2], loaded.labels.shape[-1]),
-        margin=margin,
-        random=CaseSettings().random_for(name),
-    )
-
-
-def score_volume(source: Source, segmenter: Segmenter) -> list[VolumeScore]:
-    """Segment a whole volume from boxes on each object's middle slice; a score for each kind, none without objects.
-
-    Raises:
-        PrepareError: the volume cannot be read.
-    """
-    loaded = load_source(source)
-    objects, _ = objects_of(loaded.labels, source.labels, spacing_mm=loaded.spacing_mm)
-    if not objects:
-        return []
-    reference = paint(objects, loaded.labels.shape)
-    scores = []
-    for kind in VOLUME_BOX_KINDS:
-        margin = LARGEST_SHIFT_PX if kind == "outwards" else 0
-        boxes = drawn_boxes(loaded, objects, source.name, margin=margin)
-        started = time.perf_counter()
-        labels = segmenter.segment_volume(loaded.image, boxes)
-        seconds = time.perf_counter() - started
-        ellipsoids = BaselineSegmenter("ellipse").segment_volume(loaded.image, boxes)
-        scores.append(
-            VolumeScore(
-                name=source.name,
-                dataset=source.dataset,
-                boxes=kind,
-                objects=len(objects),
-                slices=loaded.image.shape[0],
-                dsc=mean_dice(reference, labels),
-                ellipsoid_dsc=mean_dice(reference, ellipsoids),
-                seconds=round(seconds, 3),
-            )
-        )
-    return scores
-
-
-def mean_dice(reference: NDArray[np.integer], labels: NDArray[np.integer]) -> float:
-    """Give the mean DSC over the labels of a reference that has at least one."""
-    present = [value for value in np.unique(reference) if value]
-    return float(np.mean([dice(reference == value, labels == value) for value in present]))
-
-
-def volume_means(scores: Sequence[VolumeScore]) -> dict[str, dict[str, float]]:
-    """Give means per data set, over all volumes ("all volumes") and over the data sets ("mean of data sets")."""
-    groups: dict[str, list[VolumeScore]] = defaultdict(list)
-    for score in scores:
-        groups[score.dataset].append(score)
-    means = {dataset: _volume_mean(group) for dataset, group in sorted(groups.items())}
-    over_sets = {
-        "volumes": float(len(scores)),
-        **{key: float(np.mean([each[key] for each in means.values()])) for key in ("dsc", "ellipsoid_dsc")},
-    }
-    return {**means, "mean of data sets": over_sets, "all volumes": _volume_mean(scores)}
-
-
-def _volume_mean(scores: Sequence[VolumeScore]) -> dict[str, float]:
-    return {
-        "volumes": float(len(scores)),
-        "dsc": float(np.mean([score.dsc for score in scores])),
-        "ellipsoid_dsc": float(np.mean([score.ellipsoid_dsc for score in scores])),
-        "seconds_per_slice": sum(score.seconds for score in scores) / sum(score.slices for score in scores),
-    }
-
-
-def volume_key(kind: BoxKind) -> str:
-    """Give the key of the means of volumes in a file of figures: "volumes" for tight boxes, as it always was."""
-    return "volumes" if kind == "tight" else f"volumes_{kind}"
-
-
 def volume_table(figures: Mapping[str, Any]) -> str:
-    """Lay out the means of volumes, two columns for each kind of box that there are figures of."""
+    """Lay out the means of volumes, ours, the ellipsoid's and peers', for each kind of box that was measured."""
     kinds = [kind for kind in VOLUME_BOX_KINDS if volume_key(kind) in figures]
     header = ["", "volumes"]
+    rows = [[name, f"{means['volumes']:.0f}"] for name, means in figures[volume_key(kinds[0])].items()]
     for kind in kinds:
-        header += [f"DSC, {BOX_KIND_TITLES[kind]}", f"ellipsoid, {BOX_KIND_TITLES[kind]}"]
-    rows = []
-    for name, first in figures[volume_key(kinds[0])].items():
-        row = [name, f"{first['volumes']:.0f}"]
-        for kind in kinds:
-            means = figures[volume_key(kind)][name]
+        columns = volume_columns(figures, kind)
+        header += [f"{name}, {BOX_KIND_TITLES[kind]}" for name in ("DSC", "ellipsoid", *columns)]
+        for row, (name, means) in zip(rows, figures[volume_key(kind)].items(), strict=True):
             row += [f"{means['dsc']:.3f}", f"{means['ellipsoid_dsc']:.3f}"]
-        rows.append(row)
+            row += [f"{column[name]:.3f}" if name in column else "-" for column in columns.values()]
     return markdown_table(header, rows)
 
 
@@ -220,7 +98,15 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--baselines", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--volumes", type=Path, help="source data: score its volumes of the split")
     parser.add_argument("--most-volumes", type=int, help="of each data set, to be quick")
-    parser.add_argument("--out", type=Path, help="JSON file for every figure")
+    parser.add_argument("--peer", type=Path, metavar="DIR", help="weights of another model, scored alike (in fp32)")
+    parser.add_argument("--peer-every", type=int, default=1, metavar="N", help="on every N-th prompt (default: all)")
+    parser.add_argument(
+        "--peer-every-volume", type=int, default=0, metavar="N", help="and on every N-th volume (default: on none)"
+    )
+    parser.add_argument(
+        "--only-peer", action="store_true", help="score the other model alone, and put it into the file of --out"
+    )
+    parser.add_argument("--out", type=Path, help="JSON file for every figure; peers that it holds already are kept")
     return parser.parse_args(argv)
 
 
@@ -232,9 +118,79 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def validate(options: argparse.Namespace) -> int:
     """Score what the options name, print the tables and write the figures; 1 when a volume could not be scored."""
+    check_options(options)
     weights = options.checkpoint or options.weights or default_weights()
     engine_name = "torch" if options.checkpoint and options.engine == "auto" else options.engine
     segmenter = Segmenter.load(weights, engine_name, options.precision, options.threads)
+    prompts = prompts_of(options)
+    if options.only_peer:
+        figures, failed = read_figures(options.out), 0
+        check_same(figures, options, prompts)
+        check_weights(figures, weights, options.out)
+        scores = score_kinds(prompts, engine_answer(segmenter.engine)) if options.peer_every > 1 else {}
+    else:
+        figures, scores, failed = our_figures(segmenter, options, prompts)
+        figures |= weights_id(weights)
+    if options.peer:
+        name, peer, more_failed = peer_figures(options, prompts)
+        figures["peers"], failed = {**figures.get("peers", {}), name: peer}, failed + more_failed
+    if scores:
+        figures["peers"] = {name: with_ours(peer, scores) for name, peer in figures.get("peers", {}).items()}
+    if not figures.get("peers"):
+        figures.pop("peers", None)
+    if "slices" in figures:
+        print(slice_table(slice_columns(figures)), flush=True)
+    if "volumes" in figures:
+        print(volume_table(figures))
+    if options.out:
+        write_figures(options.out, figures)
+    return 1 if failed else 0
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        BenchmarkError: naming them.
+    """
+    if options.only_peer and not (options.peer and options.out and options.out.is_file()):
+        raise BenchmarkError("--only-peer: wanted --peer, and --out with figures of our model on the same prompts.")
+    if options.peer_every < 1 or options.peer_every_volume < 0:
+        raise BenchmarkError("--peer-every: wanted 1 or more; --peer-every-volume: 0 (none) or more.")
+
+
+def check_same(figures: Mapping[str, Any], options: argparse.Namespace, prompts: Sequence[ValidationPrompt]) -> None:
+    """Refuse figures of other prompts than those that a peer would be given.
+
+    Raises:
+        BenchmarkError: they are of another split, store or number of prompts.
+    """
+    found: dict[str, Any] = {"split": options.split}
+    if prompts:
+        found |= {"store_index_sha256": index_hash(options.store), "prompts": len(prompts)}
+    for key, value in found.items():
+        if figures.get(key) != value:
+            raise BenchmarkError(
+                f"{options.out}: holds figures with {key} {figures.get(key)}, and the other model would be scored with "
+                f"{value}; leave --only-peer out, so that both are scored."
+            )
+
+
+def prompts_of(options: argparse.Namespace) -> list[ValidationPrompt]:
+    """Draw the prompts of the split; none without a store."""
+    if not options.store:
+        return []
+    return validation_prompts(open_store(options.store), split=options.split, per_modality=options.per_modality)
+
+
+def our_figures(
+    segmenter: Segmenter, options: argparse.Namespace, prompts: Sequence[ValidationPrompt]
+) -> tuple[dict[str, Any], Scores, int]:
+    """Score our model; give the figures, with peers of an earlier file that still hold, its scores, and failures.
+
+    Raises:
+        BenchmarkError: there is nothing to score.
+    """
     engine = segmenter.engine
     figures: dict[str, Any] = {
         "model": engine.spec.name,
@@ -242,69 +198,56 @@ def validate(options: argparse.Namespace) -> int:
         "precision": engine.precision,
         "split": options.split,
     }
-    if options.store:
-        figures |= slice_figures(engine, options)
-        print(slice_table(figures["slices"]), flush=True)
-    failed = 0
+    scores, failed = Scores(), 0
+    if prompts:
+        scores = score_kinds(prompts, engine_answer(engine))
+        figures |= slice_figures(engine, scores, prompts, with_all=options.baselines)
+        figures["store_index_sha256"] = index_hash(options.store)
     if options.volumes:
-        scores, failed = score_volumes(options.volumes, options.split, segmenter, most=options.most_volumes)
-        if scores:
-            figures |= volume_figures(scores)
-            print(volume_table(figures))
+        of_volumes, failed = score_volumes(options.volumes, options.split, segmenter, most=options.most_volumes)
+        figures |= volume_figures(of_volumes) if of_volumes else {}
     if "slices" not in figures and "volumes" not in figures and not failed:
         raise BenchmarkError(
             f"split {options.split!r}: found nothing to score; give --store, or --volumes with a folder whose "
             "index.csv puts volumes into that split."
         )
-    if options.out:
-        write_figures(options.out, figures)
-    return 1 if failed else 0
+    if options.out and options.out.is_file():
+        figures["peers"] = held_peers(read_figures(options.out), figures)
+    return figures, scores, failed
 
 
-def slice_figures(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
-    """Score the slices of a split, by the engine and by what needs no model."""
-    prompts = validation_prompts(open_store(options.store), split=options.split, per_modality=options.per_modality)
+def slice_figures(
+    engine: Engine, scores: Scores, prompts: Sequence[ValidationPrompt], *, with_all: bool
+) -> dict[str, Any]:
+    """Give the means of our scores, and those of what needs no model; with hints, also told that tight boxes are."""
     name = f"{engine.spec.name} ({engine.name} {engine.precision})"
-    guesses = BASELINES if options.baselines else {"ellipse": BASELINES["ellipse"]}
-    answers = {name: engine_answer(engine), **guesses}
-    means = {each: means_by_kind(prompts, answer) for each, answer in answers.items()}
-    return {"slices": means, "prompts": len(prompts), "store_index_sha256": index_hash(options.store)}
+    means = {name: {kind: modality_means(each) for kind, each in scores.items()}}
+    guesses = BASELINES if with_all else {"ellipse": BASELINES["ellipse"]}
+    figures = {
+        "slices": means | {each: means_by_kind(prompts, answer) for each, answer in guesses.items()},
+        "prompts": len(prompts),
+    }
+    if engine.spec.hints:
+        figures["slices_told"] = means_by_kind(prompts, engine_answer(engine, "tight"), ["tight"])
+    return figures
 
 
-def volume_figures(scores: Sequence[VolumeScore]) -> dict[str, Any]:
-    """Give the means for each kind of box, and every score."""
-    by_kind = {kind: [score for score in scores if score.boxes == kind] for kind in VOLUME_BOX_KINDS}
-    means = {volume_key(kind): volume_means(group) for kind, group in by_kind.items()}
-    return {**means, "volume_scores": [asdict(score) for score in scores]}
-
-
-def score_volumes(
-    data: Path, split: str, segmenter: Segmenter, *, most: int | None = None
-) -> tuple[list[VolumeScore], int]:
-    """Score the volumes of a split, the first `most` of each data set; give also how many could not be scored."""
-    scores: list[VolumeScore] = []
-    failed, taken = 0, defaultdict[str, int](int)
-    for source in volumes_of(data, split):
-        taken[source.dataset] += 1
-        if most is not None and taken[source.dataset] > most:
-            continue
-        try:
-            of_volume = score_volume(source, segmenter)
-        except GraySamError as error:
-            logger.error("%s: %s", source.name, error)
-            failed += 1
-            continue
-        for score in of_volume:
-            logger.info(
-                "%s, boxes %s: %d objects, DSC %.3f, %.1f s",
-                score.name,
-                BOX_KIND_TITLES[score.boxes],
-                score.objects,
-                score.dsc,
-                score.seconds,
-            )
-        scores += of_volume
-    return scores, failed
+def peer_figures(options: argparse.Namespace, prompts: Sequence[ValidationPrompt]) -> tuple[str, dict[str, Any], int]:
+    """Score another model on every n-th prompt and volume; give its name, its figures, and failures."""
+    segmenter = Segmenter.load(options.peer, options.engine, "fp32", options.threads)
+    engine = segmenter.engine
+    peer: dict[str, Any] = {"engine": engine.name, "precision": engine.precision}
+    failed = 0
+    if prompts:
+        chosen = tracked(prompts[:: options.peer_every], total=-(-len(prompts) // options.peer_every), what="prompts")
+        peer |= {"every": options.peer_every, "slices": means_by_kind(chosen, engine_answer(engine))}
+    if options.volumes and options.peer_every_volume:
+        of_volumes, failed = score_volumes(
+            options.volumes, options.split, segmenter, most=options.most_volumes, every=options.peer_every_volume
+        )
+        if of_volumes:
+            peer |= {"every_volume": options.peer_every_volume, **volume_figures(of_volumes)}
+    return engine.spec.name, peer, failed
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ evaluation/prompts/baselines.py has those that need no model.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,9 +45,9 @@ def answer_masks(engine: Engine, image: NDArray[np.uint8], boxes: Sequence[Box],
     return [answer.mask((image.shape[0], image.shape[1])) for answer in answers]
 
 
-def engine_answer(engine: Engine) -> Answer:
-    """Give an engine as a function that answers prompts."""
-    return lambda image, boxes: answer_masks(engine, image, boxes)
+def engine_answer(engine: Engine, fit: BoxFit = USUAL_FIT) -> Answer:
+    """Give an engine as a function that answers prompts, and tells a model with hints how the boxes fit."""
+    return lambda image, boxes: answer_masks(engine, image, boxes, fit)
 
 
 def score_prompts(prompts: Sequence[ValidationPrompt], answer: Answer, kind: BoxKind) -> list[PromptScore]:
@@ -56,7 +56,7 @@ def score_prompts(prompts: Sequence[ValidationPrompt], answer: Answer, kind: Box
 
 
 def score_kinds(
-    prompts: Sequence[ValidationPrompt], answer: Answer, kinds: Sequence[BoxKind] = BOX_KINDS
+    prompts: Iterable[ValidationPrompt], answer: Answer, kinds: Sequence[BoxKind] = BOX_KINDS
 ) -> dict[BoxKind, list[PromptScore]]:
     """Answer every prompt with its boxes of several kinds and compare.
 
@@ -87,7 +87,7 @@ def modality_means(scores: Sequence[PromptScore]) -> Means:
 
 
 def means_by_kind(
-    prompts: Sequence[ValidationPrompt], answer: Answer, kinds: Sequence[BoxKind] = BOX_KINDS
+    prompts: Iterable[ValidationPrompt], answer: Answer, kinds: Sequence[BoxKind] = BOX_KINDS
 ) -> dict[BoxKind, Means]:
     """Score one way of answering with several kinds of boxes."""
     return {kind: modality_means(scores) for kind, scores in score_kinds(prompts, answer, kinds).items()}

@@ -301,7 +301,8 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         choices=("loose", "tight", "unknown"),
         default="loose",
         help="how boxes fit their objects: loose (default), drawn a little outside, as people do; tight, touching the "
-        "object on all four sides; unknown, they may also cut in",
+        "object on all four sides; unknown, they may also cut in. Only weights with hints take what is unusual "
+        "(`graysam doctor` tells)",
     )
 
 

@@ -6,10 +6,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from benchmarks.model_card import PAPER, CardFacts, data_table, draw_failures, runs_table, split_part, write_card
+from benchmarks.model_card import (
+    PAPER,
+    CardFacts,
+    data_table,
+    draw_failures,
+    kinds_list,
+    runs_table,
+    split_part,
+    threshold_part,
+    write_card,
+)
+from benchmarks.peer_scores import slice_columns
 from benchmarks.recorded import read_figures
 from benchmarks.validate import slice_table, volume_table
+from benchmarks.weights_id import check_weights
 from evaluation.prompts import ValidationPrompt
 from graysam.boxes import Box
 from graysam.store import StoreEntry, StoreWriter, encode_image, encode_runs, open_store
@@ -90,10 +103,21 @@ def test_the_card_beside_the_weights_shows_the_recorded_runs_and_figures():
     training = json.loads((root / "weights" / "graysam" / "training.json").read_text())
     figures = read_figures(root / "benchmarks" / "results" / "validation.json")
     assert runs_table(training["runs"]) in card
-    assert slice_table(figures["slices"]) in card
+    assert slice_table(slice_columns(figures)) in card
     assert volume_table(figures) in card
     configs = re.findall(r"--config (\S+)", "\n".join(training["commands"]))
     assert [config for config in configs if not (root / config).is_file()] == []
+
+
+RECORDED = ("validation", "validation-far", "confidence", "clicks", "threshold")
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_recorded_figures_that_say_of_which_weights_they_are_are_of_those_in_the_repository(name):
+    path = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / f"{name}.json"
+    if not path.is_file():
+        pytest.skip(f"no {name}.json is recorded")
+    check_weights(read_figures(path), path.parents[2] / "weights" / "graysam", path)
 
 
 def test_the_picture_of_failures_shows_the_worst_answer_and_no_pixel_of_an_image():
@@ -125,5 +149,22 @@ def test_what_clicks_mend_stands_in_the_card_of_a_model_that_takes_them_and_in_n
     card = write_card(facts, store, tmp_path)
     assert "| | 0 clicks | 1 click |" in card
     assert "| CT | 80.0 | 91.2 |" in card
-    assert "### Clicks" not in write_card(replace(facts, spec=spec), store, tmp_path)
+    assert "Besides boxes it takes clicks" in card
+    of_boxes_alone = write_card(replace(facts, spec=spec), store, tmp_path)
+    assert "### Clicks" not in of_boxes_alone
+    assert "It takes boxes alone, no clicks." in of_boxes_alone
     assert "### Clicks" not in write_card(replace(facts, clicks=None), store, tmp_path)
+
+
+def test_the_best_threshold_stands_in_the_card_with_its_curve(tmp_path):
+    figures = {"thresholds": [-0.15, 0], "threshold": 0, "per_modality": 9, "engine": "openvino", "precision": "fp32"}
+    curve = {"mean": [0.81, 0.8]}
+    part = threshold_part({**figures, "dsc": {"val": {"tight": curve, "both_ways": curve, "outwards": curve}}})
+    assert "The mean DSC of val with boxes off outwards is best at 0, within 0.1 points." in part
+    assert "| val, tight | 81.0 | 80.0 |" in part
+
+
+def test_the_card_says_when_a_model_was_told_that_boxes_are_tight():
+    assert kinds_list({"slices": SLICES}).splitlines()[-1].startswith('- "off both ways"')
+    told = {"slices": SLICES, "slices_told": {"tight": {"mean": [0.9, 0.8]}}}
+    assert '- "told so": with `--box-fit tight`' in kinds_list(told)

@@ -3,7 +3,8 @@
 import pytest
 
 from benchmarks.smoke import write_sources
-from benchmarks.validate import score_volumes, volume_figures, volume_table
+from benchmarks.validate import volume_table
+from benchmarks.volume_scores import score_volumes, volume_figures
 from examples.phantoms import make_phantoms
 from graysam.inference.baselines import BaselineSegmenter
 
@@ -38,6 +39,11 @@ def test_the_figures_keep_tight_boxes_under_their_old_key_and_the_table_has_both
     assert volume_table(figures).splitlines()[0] == (
         "| | volumes | DSC, tight | ellipsoid, tight | DSC, off outwards | ellipsoid, off outwards |"
     )
+
+
+def test_every_second_volume_may_be_scored(data):
+    scores, _ = score_volumes(data, "train", BaselineSegmenter("ellipse"), every=2)
+    assert len({score.name for score in scores}) == 1
 
 
 def test_a_split_without_volumes_has_no_scores(data):
