@@ -130,17 +130,8 @@ def _volume_from(name: str, modality: str, frames: list[Frame], remarks: Remarks
         array, units = _as_suv(array, [frame.header for frame in frames], remarks)
     if array.ndim == 3:
         array = finite_voxels(array, name, remarks)
-    return Volume(
-        array,
-        grid,
-        (*straightened(grid), *evened_grids(grid, frames)) if grid.is_stated else (),
-        units,
-        modality,
-        is_picture=len(frames) == 1,
-        notes=tuple(remarks.notes),
-        warnings=tuple(remarks.warnings),
-        not_finite=remarks.not_finite,
-    )
+    other_grids = (*straightened(grid), *evened_grids(grid, frames)) if grid.is_stated else ()
+    return remarks.on(Volume(array, grid, other_grids, units, modality, is_picture=len(frames) == 1))
 
 
 def _as_suv(array: NDArray[Any], headers: Sequence[Header], remarks: Remarks) -> tuple[NDArray[Any], Units]:

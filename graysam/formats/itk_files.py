@@ -84,14 +84,7 @@ def _volume_from(image: SitkImage, name: str) -> Volume:
     grid = make_grid(shape, affine, name)
     if grid.is_sheared:
         remarks.warnings.append("the axes are not at right angles (a sheared stack); taken in the order of voxels")
-    return Volume(
-        array,
-        grid,
-        straightened(grid),
-        notes=tuple(remarks.notes),
-        warnings=tuple(remarks.warnings),
-        not_finite=remarks.not_finite,
-    )
+    return remarks.on(Volume(array, grid, straightened(grid)))
 
 
 def _last_line(error: BaseException) -> str:

@@ -53,14 +53,7 @@ def read_nifti(path: Path) -> Volume:
         stored.reshape(shape[::-1]), 1.0 if slope is None else float(slope), 0.0 if intercept is None else intercept
     )
     array = finite_voxels(array, path.name, remarks)
-    return Volume(
-        array,
-        grid,
-        straightened(grid),
-        notes=tuple(remarks.notes),
-        warnings=tuple(remarks.warnings),
-        not_finite=remarks.not_finite,
-    )
+    return remarks.on(Volume(array, grid, straightened(grid)))
 
 
 def read_nifti_header(path: Path) -> Header:

@@ -7,7 +7,7 @@ cause and the remedy. Nothing is flipped or resampled, so that a segmentation fi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +92,11 @@ class Remarks:
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     not_finite: int = 0
+
+    def on(self, volume: Volume) -> Volume:
+        """Give the volume that was read, with what was collected."""
+        notes, warnings = tuple(self.notes), tuple(self.warnings)
+        return replace(volume, notes=notes, warnings=warnings, not_finite=self.not_finite)
 
 
 def suffix_of(path: Path) -> str:

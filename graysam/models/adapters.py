@@ -1,6 +1,6 @@
 """Bottleneck adapters: small trained additions to the layers of any network, exported as part of its graph.
 
-A spec names them (`adapters`, `adapter_width`, `adapter_activation`), `build_network` puts them in, and training moves
+A spec names them in `adapters`, `build_network` puts them in, and training moves
 them even in parts that its config freezes (`tuning.frozen`). Low-rank additions, which can be merged into the weights
 and so need no place in a spec, are those of `train.tuning`.
 
@@ -22,6 +22,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from graysam.models.options import AdapterOptions
 from graysam.models.spec import ModelSpec
 
 PIXEL_INPUTS: Final = frozenset({"boxes_canvas"})
@@ -42,11 +43,11 @@ class Told:
 class Adapter(nn.Module):
     """Down to a few channels, an activation, and up again; made for one layer, 1x1 convolutions for a convolution."""
 
-    def __init__(self, layer: Layer, spec: ModelSpec, *, parallel: bool = False) -> None:
+    def __init__(self, layer: Layer, options: AdapterOptions, *, parallel: bool = False) -> None:
         """Fit the layer's outputs, or, in parallel, stand between its inputs and its outputs."""
         super().__init__()
         self.parallel = parallel
-        self.width = width = spec.adapter_width
+        self.width = width = options.width
         self.down: Layer
         self.up: Layer
         if isinstance(layer, nn.Conv2d):
@@ -56,7 +57,7 @@ class Adapter(nn.Module):
         else:
             self.down = nn.Linear(layer.in_features if parallel else layer.out_features, width)
             self.up = nn.Linear(width, layer.out_features)
-        self.activation = ACTIVATIONS[spec.adapter_activation]()
+        self.activation = ACTIVATIONS[options.activation]()
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)  # type: ignore[arg-type]
 
@@ -77,10 +78,10 @@ class Adapter(nn.Module):
 class PromptedAdapter(Adapter):
     """An adapter whose bottleneck is multiplied by the identity plus a matrix that is made of the prompt."""
 
-    def __init__(self, layer: Layer, spec: ModelSpec, told: Told, numbers: int) -> None:
+    def __init__(self, layer: Layer, options: AdapterOptions, told: Told, numbers: int) -> None:
         """Read prompts of so many numbers from `told`."""
-        super().__init__(layer, spec)
-        width = spec.adapter_width
+        super().__init__(layer, options)
+        width = options.width
         self.told = told
         self.to_matrix = nn.Sequential(nn.Linear(numbers, width), nn.GELU(), nn.Linear(width, width * width))
 
@@ -151,13 +152,15 @@ def add_adapters(encoder: nn.Module, decoder: nn.Module, spec: ModelSpec, inputs
         spec: names kind, width and activation.
         inputs: an example of what the decoder is given besides the embedding.
     """
+    options = spec.adapter_options
+    assert options is not None
     for layer in adapted_layers(encoder):
-        _attach(layer, Adapter(layer, spec, parallel=spec.adapters == "parallel"))
-    if spec.adapters == "prompted":
+        _attach(layer, Adapter(layer, options, parallel=options.kind == "parallel"))
+    if options.kind == "prompted":
         told = Told()
         names = box_inputs(inputs)
         for layer in adapted_layers(decoder):
-            _attach(layer, PromptedAdapter(layer, spec, told, NUMBERS_OF_A_BOX * len(names)))
+            _attach(layer, PromptedAdapter(layer, options, told, NUMBERS_OF_A_BOX * len(names)))
         decoder.register_forward_pre_hook(TellPrompts(told, names, spec.canvas), with_kwargs=True)
         decoder.register_forward_hook(ForgetPrompts(told))
 

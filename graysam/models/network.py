@@ -190,7 +190,7 @@ def build_network(spec: ModelSpec) -> Network:
     for part in decoder.unreached_parts:
         decoder.get_submodule(part).requires_grad_(False)
     network = Network(spec, _encoder_class(spec)(spec), decoder)
-    if spec.adapters != "none":
+    if spec.adapters:
         add_adapters(network.encoder, network.decoder, spec, network.example_inputs())
     return network
 

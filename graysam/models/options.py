@@ -1,22 +1,25 @@
-"""What single encoders take from a spec beyond the fields that all share: owns their names, defaults and checks.
+"""What a spec says of single parts beyond the fields that all share: owns the names, defaults and checks of options.
 
-A spec holds them as plain values in `encoder_options`; the entry of the registry says which class reads them. Free of
-torch.
+A spec holds them as plain values: those of its encoder in `encoder_options`, which the class reads that the registry
+names for that encoder, and those of its adapters in `adapters`. Free of torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Final, Self
+
+ADAPTER_KINDS: Final = ("serial", "parallel", "prompted")
+ADAPTER_ACTIVATIONS: Final = ("gelu", "relu")
 
 
 @dataclass(frozen=True)
-class EncoderOptions:
-    """The options of an encoder that has none; those of others are subclasses, with a default for every field."""
+class Options:
+    """Options of some part; subclasses have the fields, each with a default."""
 
     @classmethod
-    def read(cls, values: Mapping[str, Any]) -> EncoderOptions:
+    def read(cls, values: Mapping[str, Any]) -> Self:
         """Fill in what a spec gives.
 
         Raises:
@@ -28,8 +31,37 @@ class EncoderOptions:
                 raise ValueError(f"{name} is unknown, known are {sorted(known)}")
             wanted = type(known[name])
             if type(value) is not wanted or (wanted is tuple and any(type(each) is not int for each in value)):
-                raise ValueError(f"{name} is {value!r}, wanted {'whole numbers' if wanted is tuple else 'int'}")
+                raise ValueError(
+                    f"{name} is {value!r}, wanted {'whole numbers' if wanted is tuple else wanted.__name__}"
+                )
         return cls(**values)
+
+
+@dataclass(frozen=True)
+class AdapterOptions(Options):
+    """Bottleneck adapters; see `graysam.models.adapters`.
+
+    Attributes:
+        kind: one of `ADAPTER_KINDS`.
+        width: channels of the bottleneck.
+        activation: what they have there, one of `ADAPTER_ACTIVATIONS`.
+    """
+
+    kind: str = "serial"
+    width: int = 16
+    activation: str = "gelu"
+
+    def __post_init__(self) -> None:
+        for name, known in (("kind", ADAPTER_KINDS), ("activation", ADAPTER_ACTIVATIONS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, wanted one of {sorted(known)}")
+        if self.width < 1:
+            raise ValueError(f"width {self.width} must be at least 1")
+
+
+@dataclass(frozen=True)
+class EncoderOptions(Options):
+    """The options of an encoder that has none; those of others are subclasses."""
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,18 @@ torch.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Final
 
 from graysam.errors import CheckpointError
 from graysam.image.channels import CHANNEL_PRESETS
-from graysam.models.options import EncoderOptions
+from graysam.models.options import AdapterOptions, EncoderOptions
 from graysam.models.registry import DECODERS, ENCODERS
 
-ADAPTERS: Final = ("none", "serial", "parallel", "prompted")
-ADAPTER_ACTIVATIONS: Final = ("gelu", "relu")
+OPTIONS: Final = ("encoder_options", "adapters")
+"""Fields that hold plain values by name, which a class of `graysam.models.options` checks."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,7 @@ class ModelSpec:
         ellipse_gate: a box-frame decoder may answer with the ellipse in the box instead of its own contour.
         norm_epsilon: of the LayerNorms in SAM's decoder: 1e-6 as the public loader of EfficientViT-SAM sets it, 1e-5 in
             SAM itself and in LiteMedSAM.
-        adapters: kind of the bottleneck adapters, one of `ADAPTERS`; see `graysam.models.adapters`.
-        adapter_width: channels of their bottleneck.
-        adapter_activation: what they have there, one of `ADAPTER_ACTIVATIONS`.
+        adapters: kind, width and activation of bottleneck adapters, by name, see `AdapterOptions`; empty for none.
         encoder_options: what only this encoder takes, by name, see `graysam.models.options`; what is absent has its
             default there.
     """
@@ -62,9 +61,7 @@ class ModelSpec:
     hints: bool = False
     ellipse_gate: bool = False
     norm_epsilon: float = 1e-6
-    adapters: str = "none"
-    adapter_width: int = 16
-    adapter_activation: str = "gelu"
+    adapters: Mapping[str, int | str] = field(default_factory=dict, hash=False)
     encoder_options: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -73,8 +70,6 @@ class ModelSpec:
             ("encoder", ENCODERS),
             ("decoder", DECODERS),
             ("channels", CHANNEL_PRESETS),
-            ("adapters", ADAPTERS),
-            ("adapter_activation", ADAPTER_ACTIVATIONS),
         ):
             if getattr(self, name) not in known:
                 raise CheckpointError(
@@ -87,8 +82,8 @@ class ModelSpec:
             )
         self._check_widths("encoder_widths", ENCODERS[self.encoder].widths)
         self._check_widths("decoder_widths", DECODERS[self.decoder].widths)
-        _ = self.options  # refuses those that the encoder does not know
-        for name in ("embedding_width", "neck_size", "adapter_width"):
+        _ = self.options, self.adapter_options  # refuse those that nobody knows
+        for name in ("embedding_width", "neck_size"):
             if getattr(self, name) < 1:
                 raise CheckpointError(f"spec {self.name!r}: {name} {getattr(self, name)} must be at least 1.")
         switched_on = {each.name for each in fields(self) if getattr(self, each.name) is True}
@@ -99,8 +94,8 @@ class ModelSpec:
 
     def _check_types(self) -> None:
         for each in fields(self):
-            if each.name == "encoder_options":
-                continue  # the encoder's own options check them
+            if each.name in OPTIONS:
+                continue  # which check themselves
             wanted, value = str if each.default is MISSING else type(each.default), getattr(self, each.name)
             if type(value) is not wanted or (wanted is tuple and any(type(number) is not int for number in value)):
                 kind = "whole numbers" if wanted is tuple else wanted.__name__
@@ -114,12 +109,22 @@ class ModelSpec:
     @property
     def options(self) -> EncoderOptions:
         """The encoder's own options, defaults filled in: an instance of what the registry names for it."""
-        try:
+        with self._naming(f"encoder_options of the encoder {self.encoder!r}"):
             return ENCODERS[self.encoder].options.read(self.encoder_options)
+
+    @property
+    def adapter_options(self) -> AdapterOptions | None:
+        """What `adapters` says, defaults filled in; None for no adapters."""
+        with self._naming("adapters"):
+            return AdapterOptions.read(self.adapters) if self.adapters else None
+
+    @contextmanager
+    def _naming(self, what: str) -> Iterator[None]:
+        """Say which options of which spec are wrong."""
+        try:
+            yield
         except (TypeError, ValueError, AttributeError) as cause:
-            raise CheckpointError(
-                f"spec {self.name!r}: encoder_options of the encoder {self.encoder!r}: {cause}."
-            ) from cause
+            raise CheckpointError(f"spec {self.name!r}: {what}: {cause}.") from cause
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain values only, so that a checkpoint holding them can be read without executing anything.
@@ -127,17 +132,16 @@ class ModelSpec:
         Options are left out where there are none, so that earlier versions can read what does not need them.
         """
         values = _listed(asdict(self))
-        if not self.encoder_options:
-            del values["encoder_options"]
-        return values
+        return {name: value for name, value in values.items() if value or name not in OPTIONS}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelSpec:
-        """Read what `to_dict` gave.
+        """Read what `to_dict` gave, also in earlier versions.
 
         Raises:
             CheckpointError: a key that this version does not know, or `name` missing.
         """
+        values = _with_grouped_adapters(values)
         known = {field.name for field in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown or "name" not in values:
@@ -146,8 +150,9 @@ class ModelSpec:
                 "Was it written by a newer version of GraySAM?"
             )
         filled = _tupled(values)
-        if isinstance(filled.get("encoder_options"), dict):
-            filled["encoder_options"] = _tupled(filled["encoder_options"])
+        for name in OPTIONS:
+            if isinstance(filled.get(name), dict):
+                filled[name] = _tupled(filled[name])
         return cls(**filled)
 
     def to_json(self) -> str:
@@ -166,6 +171,15 @@ def _listed(values: Mapping[str, Any]) -> dict[str, Any]:
         key: _listed(value) if isinstance(value, Mapping) else list(value) if isinstance(value, tuple) else value
         for key, value in values.items()
     }
+
+
+def _with_grouped_adapters(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Read adapters as they once stood in specs: `adapters` a kind or "none", `adapter_width`, `adapter_activation`."""
+    rest = {name: value for name, value in values.items() if name not in ("adapter_width", "adapter_activation")}
+    if not isinstance(values.get("adapters"), str):
+        return dict(values)
+    named = {name: values[f"adapter_{name}"] for name in ("width", "activation") if f"adapter_{name}" in values}
+    return {**rest, "adapters": {} if values["adapters"] == "none" else {"kind": values["adapters"], **named}}
 
 
 def _tupled(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -123,7 +123,10 @@ export class Actions {
   click(x, y, isInside) {
     const { object, slice } = this.session;
     if (!object || !this.session.canClick) return;
-    this.connection.send({ type: "click", object: object.id, slice, x: Math.floor(x), y: Math.floor(y), is_inside: isInside });
+    const click = { x: Math.floor(x), y: Math.floor(y), is_inside: isInside };
+    const clicks = [...(object.clicks[slice] ?? []), click];
+    this.session.put({ ...object, clicks: { ...object.clicks, [slice]: clicks } }); // shown at once; the mask follows
+    this.connection.send({ type: "click", object: object.id, slice, ...click });
   }
 
   /** Begin a stroke of brush or eraser; it grows by `extendStroke` until `finishStroke`. @param {number[]} point */

@@ -157,7 +157,8 @@ export function hint(session, isBoxByKeys) {
   if (session.layout === "single" && session.plane !== "axial") return say("hints.cross");
   if (tool === "box") {
     if (!object) return say("hints.box_new");
-    if (!object.boxes[slice]) return say("hints.box_for", called);
+    const isMasked = object.slices[slice] !== undefined;
+    if (!object.boxes[slice]) return say(isMasked && session.canClick ? "hints.box_for_clicks" : "hints.box_for", called);
     return say(session.model.takes_clicks ? "hints.box_edit_clicks" : "hints.box_edit");
   }
   if (CLICK_TOOLS.includes(tool)) return session.canClick ? say(`hints.${tool}`, called) : say("hints.click_first");

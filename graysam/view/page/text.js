@@ -75,6 +75,7 @@ export const TEXT = {
   hints: {
     box_new: "Drag a box around an object: it becomes a new one.",
     box_for: "Drag a box around “{name}”.",
+    box_for_clicks: "Not right? Add or remove by clicks, or drag a box around “{name}”.",
     box_edit: "Drag the box's sides to change it; drag elsewhere for a new object.",
     box_edit_clicks: "Not right? Add or remove by clicks, or drag the box's sides; elsewhere for a new object.",
     box_key: "Arrow keys move the corner, Enter finishes, Escape gives up.",

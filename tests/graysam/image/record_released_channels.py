@@ -1,6 +1,6 @@
-"""Record what the released code makes of small images, for test_enhancement.py; needs a checkout of that code.
+"""Record what the released code makes of small images, for test_channels.py; needs a checkout of that code.
 
-    python tests/graysam/record_released_channels.py --graysanatomy DIR
+    python tests/graysam/image/record_released_channels.py --graysanatomy DIR
 
 DIR: Ninebell/GraysAnatomySAM at a8f6ddc.  Writes data/released_channels.npz: per image its input and its output.
 """

@@ -1,6 +1,6 @@
 """Record outputs of the public LiteMedSAM for test_tiny_vit.py; needs its code and its released weights.
 
-    python tests/graysam/models/record_litemedsam.py --medsam DIR --checkpoint lite_medsam.pth
+    PYTHONPATH=. python tests/graysam/models/record_litemedsam.py --medsam DIR --checkpoint lite_medsam.pth
 
 DIR: bowang-lab/MedSAM, branch LiteMedSAM, at b0fab47. The weights: `make weights-litemedsam` leaves them in
 weights/litemedsam. What the originals import but do not use here (timm, torchvision) is replaced by stand-ins. Networks
@@ -9,14 +9,11 @@ run in float64 (the prompt encoder casts to float32), on seeded weights and on t
 
 from __future__ import annotations
 
-import argparse
 import ast
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
-from unittest.mock import MagicMock
 
 import cv2
 import numpy as np
@@ -24,21 +21,15 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import seeded
+from originals import TORCHVISION, as_float32, checkouts_from, stand_in, stand_in_for_timm, write_keys, write_outputs
 
-DATA = Path(__file__).parent / "data"
-STAND_INS = (
-    "torchvision",
-    "torchvision.transforms",
-    "torchvision.transforms.functional",
-    "torchvision.ops",
-    "torchvision.ops.boxes",
-)
 INFERENCE_SCRIPT = "CVPR24_LiteMedSAM_infer.py"
 
 
 def original_model(state: dict[str, torch.Tensor] | None) -> Any:
     """Build the public model with the numbers of its inference script; on seeded weights where none are given."""
-    _put_stand_ins()
+    stand_in(*TORCHVISION)
+    stand_in_for_timm()
     from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
     from tiny_vit_sam import TinyViT
 
@@ -66,23 +57,6 @@ def original_model(state: dict[str, torch.Tensor] | None) -> Any:
     return model.double().eval()
 
 
-def _put_stand_ins() -> None:
-    """Stand in for torchvision, and for timm, of which nothing but initial values and training are used."""
-    for name in STAND_INS:
-        sys.modules[name] = MagicMock()
-    layers, registry = ModuleType("timm.models.layers"), ModuleType("timm.models.registry")
-    parts: dict[str, Any] = {
-        "DropPath": torch.nn.Identity,
-        "to_2tuple": lambda side: (side, side),
-        "trunc_normal_": torch.nn.init.trunc_normal_,
-    }
-    for name, part in parts.items():
-        setattr(layers, name, part)
-    registry.register_model = None  # type: ignore[attr-defined]
-    for module in (ModuleType("timm"), ModuleType("timm.models"), layers, registry):
-        sys.modules[module.__name__] = module
-
-
 def record_networks(model: Any) -> dict[str, np.ndarray]:
     """Run the encoder on the seeded canvas, and the decoder on the seeded boxes, one at a time."""
     embedding = model.image_encoder(torch.from_numpy(seeded.canvas()).double())
@@ -100,7 +74,7 @@ def record_networks(model: Any) -> dict[str, np.ndarray]:
         logits.append(masks[:, 0, ::8, ::8])
         iou.append(ious[:, 0])
     found = {"embedding": embedding[:, ::16, ::4, ::4], "logits": torch.cat(logits), "iou": torch.cat(iou)}
-    return {name: value.numpy().astype(np.float32) for name, value in found.items()}
+    return as_float32(found)
 
 
 def record_canvases(script: Path) -> dict[str, np.ndarray]:
@@ -126,21 +100,15 @@ def _functions(script: Path, *names: str) -> list[Callable[..., np.ndarray]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write data/litemedsam_outputs.npz and data/litemedsam_encoder_keys.txt."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--medsam", type=Path, required=True)
-    parser.add_argument("--checkpoint", type=Path, required=True)
-    options = parser.parse_args(argv)
-    sys.path.insert(0, str(options.medsam))
-    released = torch.load(options.checkpoint, map_location="cpu", weights_only=True)
-    stored = record_canvases(options.medsam / INFERENCE_SCRIPT)
+    medsam, checkpoint = checkouts_from(argv, __doc__, "medsam", files=["checkpoint"])
+    released = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    stored = record_canvases(medsam / INFERENCE_SCRIPT)
     with torch.inference_mode():
         for kind, state in (("seeded", None), ("released", released)):
             model = original_model(state)
             stored |= {f"{kind}.{name}": value for name, value in record_networks(model).items()}
-    np.savez_compressed(DATA / "litemedsam_outputs.npz", **stored)
-    encoder = model.image_encoder.state_dict()
-    lines = [f"{key} {'x'.join(map(str, value.shape))}" for key, value in encoder.items()]
-    (DATA / "litemedsam_encoder_keys.txt").write_text("\n".join(lines) + "\n")
+    write_outputs("litemedsam", stored)
+    write_keys("litemedsam_encoder", model.image_encoder.state_dict())
     return 0
 
 

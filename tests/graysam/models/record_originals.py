@@ -1,6 +1,6 @@
 """Record outputs of the public EfficientViT-SAM-L0 for test_parity.py; needs checkouts of the original code.
 
-    python tests/graysam/models/record_originals.py --efficientvit DIR --segment-anything DIR
+    PYTHONPATH=. python tests/graysam/models/record_originals.py --efficientvit DIR --segment-anything DIR
 
 DIR: mit-han-lab/efficientvit at de7d773 and facebookresearch/segment-anything at dca509f. What the originals
 import but do not use here (torchvision, triton, omegaconf) is replaced by empty stand-ins. Run in float64
@@ -9,26 +9,20 @@ import but do not use here (torchvision, triton, omegaconf) is replaced by empty
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from unittest.mock import MagicMock
 
 import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import seeded
+from originals import TORCHVISION, as_float32, checkouts_from, stand_in, write_keys, write_outputs
 
-DATA = Path(__file__).parent / "data"
 STAND_INS = (
-    "torchvision",
-    "torchvision.transforms",
-    "torchvision.transforms.functional",
-    "torchvision.ops",
-    "torchvision.ops.boxes",
+    *TORCHVISION,
     "triton",
     "triton.language",
     "omegaconf",
@@ -40,8 +34,7 @@ STAND_INS = (
 
 def original_model() -> Any:
     """Build the public model as its own loader does, on seeded weights, with prompts on a canvas of 256."""
-    for name in STAND_INS:
-        sys.modules[name] = MagicMock()
+    stand_in(*STAND_INS)
     from efficientvit.models.efficientvit.sam import efficientvit_sam_l0
     from efficientvit.models.nn.norm import set_norm_eps
 
@@ -72,22 +65,16 @@ def record(model: Any) -> dict[str, np.ndarray]:
         logits.append(masks[0][:, :, ::8, ::8])
         iou.append(masks[1])
     out |= {"logits": torch.cat(logits), "iou": torch.cat(iou)}
-    return {name: value.numpy().astype(np.float32) for name, value in out.items()}
+    return as_float32(out)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write data/original_outputs.npz and data/original_keys.txt."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--efficientvit", type=Path, required=True)
-    parser.add_argument("--segment-anything", type=Path, required=True)
-    options = parser.parse_args(argv)
-    sys.path[:0] = [str(options.efficientvit), str(options.segment_anything)]
+    checkouts_from(argv, __doc__, "efficientvit", "segment-anything")
     model = original_model()
-    DATA.mkdir(exist_ok=True)
-    lines = [f"{key} {'x'.join(map(str, value.shape))}" for key, value in model.state_dict().items()]
-    (DATA / "original_keys.txt").write_text("\n".join(lines) + "\n")
+    write_keys("original", model.state_dict())
     with torch.inference_mode():
-        np.savez_compressed(DATA / "original_outputs.npz", **record(model))
+        write_outputs("original", record(model))
     return 0
 
 

@@ -1,6 +1,6 @@
 """Record outputs of the public Swin-LiteMedSAM for test_swin.py; needs its code, and einops.
 
-    python tests/graysam/models/record_swin.py --swin-litemedsam DIR
+    PYTHONPATH=. python tests/graysam/models/record_swin.py --swin-litemedsam DIR
 
 DIR: RuochenGao/Swin_LiteMedSAM at 71d72a8. What it imports but does not use here (timm) is replaced by stand-ins.
 Networks run in float64 (the prompt encoder casts to float32), on seeded weights; stored as float32.
@@ -8,11 +8,9 @@ Networks run in float64 (the prompt encoder casts to float32), on seeded weights
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,28 +18,15 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import seeded
+from originals import as_float32, checkouts_from, stand_in_for_timm, write_keys, write_outputs
 
-DATA = Path(__file__).parent / "data"
 MASKS = ("upper_lower_mask", "left_right_mask")
 """Fixed by the window; a seed would change what they mean."""
 
 
-def _put_stand_ins() -> None:
-    layers = ModuleType("timm.models.layers")
-    parts: dict[str, Any] = {
-        "DropPath": torch.nn.Identity,
-        "to_2tuple": lambda side: (side, side),
-        "trunc_normal_": torch.nn.init.trunc_normal_,
-    }
-    for name, part in parts.items():
-        setattr(layers, name, part)
-    for module in (ModuleType("timm"), ModuleType("timm.models"), layers):
-        sys.modules[module.__name__] = module
-
-
 def original_model() -> Any:
     """Build the public model with the numbers of its inference script, on seeded weights."""
-    _put_stand_ins()
+    stand_in_for_timm()
     from models import MaskDecoder_Prompt, PromptEncoder, SwinTransformer, TwoWayTransformer
 
     model = torch.nn.ModuleDict(
@@ -88,20 +73,16 @@ def record(model: Any) -> dict[str, np.ndarray]:
     for number, stage in enumerate(stages):
         step = stage.shape[2] // 8
         found[f"stage{number + 1}"] = stage[:, ::20, ::step, ::step]
-    return {name: value.numpy().astype(np.float32) for name, value in found.items()}
+    return as_float32(found)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write data/swin_outputs.npz and data/swin_keys.txt."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--swin-litemedsam", type=Path, required=True)
-    options = parser.parse_args(argv)
-    sys.path.insert(0, str(options.swin_litemedsam))
+    checkouts_from(argv, __doc__, "swin-litemedsam")
     model = original_model()
-    lines = [f"{key} {'x'.join(map(str, value.shape))}" for key, value in model.state_dict().items()]
-    (DATA / "swin_keys.txt").write_text("\n".join(lines) + "\n")
+    write_keys("swin", model.state_dict())
     with torch.inference_mode():
-        np.savez_compressed(DATA / "swin_outputs.npz", **record(model))
+        write_outputs("swin", record(model))
     return 0
 
 

@@ -1,6 +1,6 @@
 """Record outputs of the public SAM with a small vision transformer for test_vit.py; needs its code.
 
-    python tests/graysam/models/record_vit.py --segment-anything DIR
+    PYTHONPATH=. python tests/graysam/models/record_vit.py --segment-anything DIR
 
 DIR: facebookresearch/segment-anything at dca509f. What it imports but does not use here (torchvision) is replaced by
 empty stand-ins. Run in float64 (the prompt encoder casts to float32) on seeded weights; stored as float32. The names
@@ -9,28 +9,18 @@ and shapes of the whole ViT-B come from its own builder.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest.mock import MagicMock
 
 import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import seeded
-
-DATA = Path(__file__).parent / "data"
-STAND_INS = (
-    "torchvision",
-    "torchvision.transforms",
-    "torchvision.transforms.functional",
-    "torchvision.ops",
-    "torchvision.ops.boxes",
-)
+from originals import TORCHVISION, as_float32, checkouts_from, stand_in, write_keys, write_outputs
 
 
 def small_model() -> Any:
@@ -82,25 +72,20 @@ def record(model: Any) -> dict[str, np.ndarray]:
         logits.append(masks[:, 0, ::2, ::2])
         iou.append(ious[:, 0])
     found = {"embedding": embedding[:, ::8], "logits": torch.cat(logits), "iou": torch.cat(iou)}
-    return {name: value.numpy().astype(np.float32) for name, value in found.items()}
+    return as_float32(found)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write data/vit_outputs.npz and data/sam_vit_b_keys.txt."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--segment-anything", type=Path, required=True)
-    options = parser.parse_args(argv)
-    sys.path.insert(0, str(options.segment_anything))
-    for name in STAND_INS:
-        sys.modules[name] = MagicMock()
+    checkouts_from(argv, __doc__, "segment-anything")
+    stand_in(*TORCHVISION)
     from segment_anything.build_sam import build_sam_vit_b
 
     with torch.device("meta"):
         whole = build_sam_vit_b()
-    lines = [f"{key} {'x'.join(map(str, value.shape))}" for key, value in whole.state_dict().items()]
-    (DATA / "sam_vit_b_keys.txt").write_text("\n".join(lines) + "\n")
+    write_keys("sam_vit_b", whole.state_dict())
     with torch.inference_mode():
-        np.savez_compressed(DATA / "vit_outputs.npz", **record(small_model()))
+        write_outputs("vit", record(small_model()))
     return 0
 
 

@@ -26,6 +26,7 @@ from graysam.models.adapters import (
     prompt_code,
 )
 from graysam.models.network import Encoder, Network, build_network
+from graysam.models.options import AdapterOptions
 from graysam.models.quantize import quantize_dynamic
 from graysam.models.registry import ENCODERS, resolve
 from graysam.models.spec import ModelSpec
@@ -44,7 +45,7 @@ ANY_ENCODER = [
 
 def small_spec(encoder: str, *, decoder: str = "box_frame") -> ModelSpec:
     """A spec small enough for a test, of any registered encoder; the embedding's width is the encoder's own word."""
-    spec = replace(TINY, encoder=encoder, decoder=decoder, canvas=64, neck_size=8, adapter_width=3)
+    spec = replace(TINY, encoder=encoder, decoder=decoder, canvas=64, neck_size=8)
     built = cast("type[Encoder]", resolve(ENCODERS[encoder].place))
     return replace(spec, embedding_width=built.embedding_shape(spec)[0])
 
@@ -68,7 +69,10 @@ def learn_a_little(network: Network) -> None:
 @pytest.mark.parametrize("encoder", ANY_ENCODER)
 def test_fresh_adapters_change_no_answer_of_any_encoder_and_learnt_ones_do(encoder: str, kind: str):
     spec = small_spec(encoder)
-    plain, adapted = build_network(spec).eval(), build_network(replace(spec, adapters=kind)).eval()
+    plain, adapted = (
+        build_network(spec).eval(),
+        build_network(replace(spec, adapters={"kind": kind, "width": 3})).eval(),
+    )
     missing = adapted.load_state_dict(plain.state_dict(), strict=False)
     assert not missing.unexpected_keys
     assert all(".adapter." in name for name in missing.missing_keys)
@@ -84,7 +88,7 @@ def test_fresh_adapters_change_no_answer_of_any_encoder_and_learnt_ones_do(encod
 
 @pytest.mark.parametrize("encoder", ANY_ENCODER)
 def test_every_adapter_of_an_encoder_is_reached_by_the_gradient(encoder: str):
-    network = build_network(replace(small_spec(encoder), adapters="serial"))
+    network = build_network(replace(small_spec(encoder), adapters={"kind": "serial", "width": 3}))
     with torch.enable_grad():
         network.encode(torch.rand(1, 3, 64, 64)).square().sum().backward()
     adapters = [each for each in network.encoder.modules() if isinstance(each, Adapter)]
@@ -94,8 +98,7 @@ def test_every_adapter_of_an_encoder_is_reached_by_the_gradient(encoder: str):
 
 def test_an_adapter_adds_up_times_the_activation_of_down():
     layer = nn.Linear(2, 2, bias=False)
-    spec = replace(TINY, adapters="serial", adapter_width=1, adapter_activation="relu")
-    adapter = Adapter(layer, spec)
+    adapter = Adapter(layer, AdapterOptions(width=1, activation="relu"))
     with torch.no_grad():
         adapter.down.weight.copy_(torch.tensor([[1.0, -2.0]]))
         adapter.down.bias.zero_()
@@ -106,7 +109,7 @@ def test_an_adapter_adds_up_times_the_activation_of_down():
 
 def test_a_prompted_adapter_turns_its_bottleneck_by_the_prompt():
     told = Told()
-    adapter = PromptedAdapter(nn.Conv2d(2, 2, 1), replace(TINY, adapter_width=2, adapter_activation="relu"), told, 4)
+    adapter = PromptedAdapter(nn.Conv2d(2, 2, 1), AdapterOptions(width=2, activation="relu"), told, 4)
     with torch.no_grad():
         adapter.down.weight.copy_(torch.eye(2)[:, :, None, None])
         adapter.down.bias.zero_()
@@ -127,7 +130,7 @@ def test_the_prompt_is_told_as_shares_of_the_canvas():
 
 
 def test_prompted_adapters_sit_in_sams_decoder_too():
-    spec = replace(small_spec("conv", decoder="sam"), adapters="prompted")
+    spec = replace(small_spec("conv", decoder="sam"), adapters={"kind": "prompted", "width": 3})
     network = build_network(spec)
     learn_a_little(network)
     inputs = network.eval().example_inputs()
@@ -143,7 +146,8 @@ def test_grouped_and_unpadded_convolutions_get_no_adapter():
 
 
 def test_parameters_are_counted_and_adapters_alone_are_trained_in_frozen_parts(tmp_path: Path):
-    tables = {"model": {**TINY.to_dict(), "adapters": "parallel", "adapter_width": 2}, "steps": 1, "precision": "fp32"}
+    model = {**TINY.to_dict(), "adapters": {"kind": "parallel", "width": 2}}
+    tables = {"model": model, "steps": 1, "precision": "fp32"}
     config = config_from({**tables, "tuning": {"frozen": ["encoder", "decoder"]}}, "test")
     with torch.enable_grad():
         config = replace(config, data=DataConfig(images_per_batch=2))
@@ -164,7 +168,7 @@ def test_parameters_are_counted_and_adapters_alone_are_trained_in_frozen_parts(t
 
 
 def test_low_rank_additions_leave_adapters_alone():
-    config = RunConfig(model=replace(TINY, adapters="serial"), steps=1, tuning=TuningConfig(lora_rank=2))
+    config = RunConfig(model=replace(TINY, adapters={"kind": "serial"}), steps=1, tuning=TuningConfig(lora_rank=2))
     network = build_network(config.model)
     apply_tuning(network, config.tuning)
     names = [name for name, each in network.named_parameters() if each.requires_grad and name.startswith("encoder.")]
@@ -176,7 +180,7 @@ def test_low_rank_additions_leave_adapters_alone():
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_adapted_network_is_trained_exported_and_predicts_alike_on_all_engines(kind: str, tmp_path: Path):
     pytest.importorskip("openvino")
-    spec = replace(TINY, adapters=kind, memory=True, ellipse_gate=True)
+    spec = replace(TINY, adapters={"kind": kind}, memory=True, ellipse_gate=True)
     config = RunConfig(model=spec, data=DataConfig(images_per_batch=2), steps=2, precision="fp32")
     with torch.enable_grad():
         trainer = Trainer(config, open_store(write_store(tmp_path / "drawn.store")), tmp_path, torch.device("cpu"))
@@ -190,7 +194,7 @@ def test_an_adapted_network_is_trained_exported_and_predicts_alike_on_all_engine
     answers = {}
     for engine, precision in (("torch", "fp32"), ("openvino", "fp32"), ("openvino", "int8"), ("torch", "int8")):
         segmenter = Segmenter.load(tmp_path / "weights", engine=engine, precision=precision, threads=1)
-        assert segmenter.engine.spec.adapters == kind
+        assert segmenter.engine.spec.adapter_options == AdapterOptions(kind)
         flat, solid = segmenter.segment_image(image, [box]), segmenter.segment_volume(volume, [VolumeBox(box, 0, 2)])
         answers[engine, precision] = np.concatenate([flat[None], solid])
     wanted = answers["torch", "fp32"]
@@ -200,12 +204,36 @@ def test_an_adapted_network_is_trained_exported_and_predicts_alike_on_all_engine
 
 @pytest.mark.slow
 def test_the_papers_int8_keeps_adapters_on_linear_layers():
-    network = build_network(replace(small_spec("tiny_vit", decoder="sam"), adapters="prompted"))
+    network = build_network(replace(small_spec("tiny_vit", decoder="sam"), adapters={"kind": "prompted", "width": 3}))
     learn_a_little(network)
     quantized = quantize_dynamic(network)
     assert (answer(quantized) - answer(network)).abs().mean() < 0.2 * answer(network).abs().mean()
 
 
-def test_an_unknown_kind_of_adapter_is_refused():
-    with pytest.raises(CheckpointError, match="adapters is 'lora', wanted one of"):
-        replace(TINY, adapters="lora")
+@pytest.mark.parametrize(
+    ("adapters", "message"),
+    [
+        ({"kind": "lora"}, "spec 'tiny': adapters: kind is 'lora', wanted one of"),
+        ({"activation": "tanh"}, "adapters: activation is 'tanh', wanted one of"),
+        ({"width": 0}, "adapters: width 0 must be at least 1"),
+        ({"width": "wide"}, "adapters: width is 'wide', wanted int"),
+        ({"rank": 2}, "adapters: rank is unknown, known are"),
+        ("serial", "adapters: "),
+    ],
+)
+def test_adapters_that_nobody_knows_are_refused(adapters, message: str):
+    with pytest.raises(CheckpointError, match=message):
+        replace(TINY, adapters=adapters)
+
+
+def test_specs_that_name_adapters_in_three_fields_are_read_as_before():
+    plain = TINY.to_dict()
+    assert "adapters" not in plain  # so that an earlier version reads it
+    three = {"adapter_width": 3, "adapter_activation": "relu"}
+    assert ModelSpec.from_dict({**plain, "adapters": "none", **three}) == TINY
+    serial = ModelSpec.from_dict({**plain, "adapters": "serial", **three})
+    assert serial.adapter_options == AdapterOptions("serial", 3, "relu")
+    assert ModelSpec.from_dict({**plain, "adapters": "prompted"}).adapter_options == AdapterOptions("prompted")
+    assert ModelSpec.from_json(serial.to_json()) == serial
+    with pytest.raises(CheckpointError, match="adapters: kind is 'lora'"):
+        ModelSpec.from_dict({**plain, "adapters": "lora", **three})
