@@ -14,7 +14,7 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike, NDArray
 
@@ -28,8 +28,10 @@ from graysam.image.preprocessing import slice_at
 from graysam.inference.confidence import read_flag_rule
 from graysam.inference.images import Confidences, Labels, PromptedSlice, segment_slice
 from graysam.inference.overlap import Overlap
-from graysam.inference.volumes import Starts, segment_volume
 from graysam.prompts import USUAL_FIT, BoxFit, Click
+
+if TYPE_CHECKING:  # imported where a volume is segmented: the start of a prediction is timed
+    from graysam.inference.volumes import Starts
 
 logger = logging.getLogger(__name__)
 
@@ -169,6 +171,8 @@ class Segmenter:
             CaseError: a volume of another shape, a box that is no box or lies wholly outside, clicks that do not fit,
                 or clicks for a model that takes none.
         """
+        from graysam.inference.volumes import segment_volume
+
         _check_image(volume, "(D, H, W)", volume.ndim == 3)
         cleaned, notes = clean_boxes(box_numbers(boxes, columns=6), size_hw=volume.shape[1:], depth=len(volume))
         corrections, further = clean_corrections(clicks, previous, boxes=cleaned, label_shape=volume.shape)
@@ -228,6 +232,8 @@ class Segmenter:
         told = self.confidences = {}
         further: Any = {"overlap": overlap, "told": told, "corrections": case.corrections, "fit": self.box_fit}
         if isinstance(case, VolumeCase):
+            from graysam.inference.volumes import segment_volume
+
             return segment_volume(self.engine, case.image, case.boxes, **further)
         return segment_slice(self.engine, case.image, case.boxes, **further)
 

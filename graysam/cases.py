@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -46,10 +47,6 @@ _SPELLINGS: tuple[tuple[Modality, str], ...] = (
     ("Fundus", "Fundus[a-z]*"),
     ("Microscopy", "Micro[a-z]*"),
     ("Mammography", "Mamm[a-z]*|MG"),
-)
-_MODALITY = re.compile(
-    "(?<![A-Za-z])(?:" + "|".join(f"({spellings})" for _, spellings in _SPELLINGS) + ")(?![A-Za-z])",
-    re.IGNORECASE,
 )
 
 
@@ -156,10 +153,17 @@ def case_kind(name: str) -> Kind | None:
 
 def modality_of(name: str) -> Modality | None:
     """Give the modality that a file name tells first, in whatever spelling; None when it tells none."""
-    match = _MODALITY.search(Path(name).name)
+    match = _modality_pattern().search(Path(name).name)
     if match is None or match.lastindex is None:
         return None
     return _SPELLINGS[match.lastindex - 1][0]
+
+
+@cache
+def _modality_pattern() -> re.Pattern[str]:
+    # Made when a modality is asked for: the start of a prediction is timed, and most ask for none.
+    spellings = "|".join(f"({spelling})" for _, spelling in _SPELLINGS)
+    return re.compile(f"(?<![A-Za-z])(?:{spellings})(?![A-Za-z])", re.IGNORECASE)
 
 
 # --- pixels and labels ------------------------------------------------------------------------------------------------

@@ -196,7 +196,7 @@ def _free_bytes(folder: Path) -> int | None:
 
 def _telemetry() -> dict[str, Any]:
     """Tell whether prediction has loaded the package by which OpenVINO's tools count their use."""
-    return {"openvino_telemetry_loaded": "openvino_telemetry" in sys.modules}
+    return {"openvino_telemetry_loaded": sys.modules.get("openvino_telemetry") is not None}
 
 
 def in_words(findings: dict[str, Any]) -> str:

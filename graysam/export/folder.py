@@ -14,7 +14,7 @@ from typing import Final
 from graysam.engines.select import OPENVINO_FOLDERS, SPEC_FILE, TORCH_FILE
 from graysam.errors import EngineError
 from graysam.export.calibration import CALIBRATION_SLICES, calibration_slices
-from graysam.export.networks import convert, quantize
+from graysam.export.networks import convert, quantize, send_nothing
 from graysam.inference.confidence import CONFIDENCE_FILE
 from graysam.models.checkpoint import load_model, save_checkpoint
 from graysam.models.spec import ModelSpec
@@ -45,6 +45,7 @@ def export(
     Raises:
         GraySamError: something cannot be read, or openvino or nncf is not installed.
     """
+    send_nothing()
     try:
         import openvino
     except ImportError as cause:

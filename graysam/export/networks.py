@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
@@ -43,6 +44,15 @@ FLOAT_OPERATIONS: Final = frozenset(
     ]
 )
 LARGE_PRODUCTS: Final = ("Convolution", "ConvolutionBackpropData", "MatMul")
+
+
+def send_nothing() -> None:
+    """Keep OpenVINO's converter and NNCF from telling their makers over the network that they are used.
+
+    To be called before either is imported. Both go without where the package that sends is not installed, as it then
+    seems. It would also fork this process, with the images that it holds, and kill the child when there is no network.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # makes its import fail
 
 
 @torch.no_grad()

@@ -1,5 +1,7 @@
 import hashlib
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -72,6 +74,15 @@ def test_the_decoder_of_a_model_with_memory_takes_it_as_an_input(exported, folde
         "view_in_canvas": [1, 4],
         "memory": [1, 2, 32, 32],
     }
+
+
+def test_the_tools_that_export_uses_cannot_send_that_they_are_used():
+    program = (
+        "from graysam.export.networks import send_nothing; send_nothing();"
+        "from openvino.tools.ovc import telemetry_utils; print(telemetry_utils.tm.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "openvino.tools.ovc.telemetry_stub"
 
 
 def test_a_checkpoint_that_is_none_is_named(tmp_path, caplog):
