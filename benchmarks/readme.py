@@ -278,8 +278,8 @@ def precision_part(figures: Figures) -> str:
 
 
 def _weights(figures: Figures) -> str:
-    """Say which weights were measured, where they are not the ones that are here now."""
-    return f", weights {figures['weights']}" if "weights" in figures else ""
+    """Say which weights were measured; those of that name may be others by now."""
+    return f", weights {figures['weights']} of that day" if "weights" in figures else ""
 
 
 def startup_part(figures: Figures) -> str:
