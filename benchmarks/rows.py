@@ -1,4 +1,4 @@
-"""The systems of the field in one harness: owns, for each, its paper, its prompts and where its weights come from.
+"""The systems that are compared, one a row: owns, for each, its paper, its prompts and where its weights come from.
 
     python -m benchmarks.rows --write
 

@@ -28,6 +28,7 @@ from data_prep.parallel import run_jobs
 from data_prep.sources import Source
 from graysam.boxes import Box, VolumeBox
 from graysam.errors import GraySamError, PrepareError
+from graysam.formats.image_volume import DICOM_MODALITIES
 from graysam.formats.npz import write_case, write_reference
 from graysam.formats.readers import (
     ShapeMismatchError,
@@ -38,7 +39,6 @@ from graysam.formats.readers import (
     read_picture,
     read_volume,
 )
-from graysam.formats.record import DICOM_MODALITIES
 from graysam.image.windows import Window, apply_window, choose_window, doubts, parse_window
 from graysam.noisy_boxes import loosened
 

@@ -1,4 +1,4 @@
-"""The public door: load a model, segment images and volumes.
+"""The Python API: load a model, segment images and volumes.
 
     from graysam import Segmenter
     segmenter = Segmenter.load()
@@ -133,9 +133,15 @@ class Segmenter:
         cleaned, notes = clean_boxes(box_numbers(boxes, columns=4), size_hw=image.shape[:2])
         corrections, further = clean_corrections(clicks, previous, boxes=len(cleaned), label_shape=image.shape[:2])
         _tell((*notes, *further))
-        told = self.confidences = {}
+        self.confidences = {}
         return segment_slice(
-            self.engine, image, cleaned, overlap=overlap, told=told, corrections=corrections, fit=self.box_fit
+            self.engine,
+            image,
+            cleaned,
+            overlap=overlap,
+            confidences=self.confidences,
+            corrections=corrections,
+            fit=self.box_fit,
         )
 
     def segment_volume(
@@ -177,13 +183,13 @@ class Segmenter:
         cleaned, notes = clean_boxes(box_numbers(boxes, columns=6), size_hw=volume.shape[1:], depth=len(volume))
         corrections, further = clean_corrections(clicks, previous, boxes=cleaned, label_shape=volume.shape)
         _tell((*notes, *further))
-        told = self.confidences = {}
+        self.confidences = {}
         return segment_volume(
             self.engine,
             volume,
             cleaned,
             overlap=overlap,
-            told=told,
+            confidences=self.confidences,
             corrections=corrections,
             fit=self.box_fit,
             starts=starts,
@@ -229,13 +235,13 @@ class Segmenter:
         Raises:
             CaseError: the case has clicks, and the model takes none.
         """
-        told = self.confidences = {}
-        further: Any = {"overlap": overlap, "told": told, "corrections": case.corrections, "fit": self.box_fit}
+        self.confidences = {}
+        further: Any = {"corrections": case.corrections, "fit": self.box_fit, "confidences": self.confidences}
         if isinstance(case, VolumeCase):
             from graysam.inference.volumes import segment_volume
 
-            return segment_volume(self.engine, case.image, case.boxes, **further)
-        return segment_slice(self.engine, case.image, case.boxes, **further)
+            return segment_volume(self.engine, case.image, case.boxes, overlap=overlap, **further)
+        return segment_slice(self.engine, case.image, case.boxes, overlap=overlap, **further)
 
 
 def default_weights() -> Path:

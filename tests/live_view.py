@@ -15,7 +15,7 @@ import uvicorn
 from websockets.sync.client import connect
 
 from graysam.api import Segmenter
-from graysam.formats.reading import Reading
+from graysam.formats.reading_options import Reading
 from graysam.view.address import listening_socket
 from graysam.view.catalogue import Catalogue
 from graysam.view.server import Server

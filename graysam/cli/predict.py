@@ -74,7 +74,7 @@ def predict(options: argparse.Namespace, start: float) -> int:
         GraySamError: nothing could be run.
     """
     # Imported late, so that --help and wrong options answer at once.
-    from graysam.formats.reading import BoxSource, Reading
+    from graysam.formats.reading_options import BoxSource, Reading
     from graysam.runner.parts import choose_part
     from graysam.runner.run import Runner, RunOptions
 

@@ -138,7 +138,7 @@ def default_out(place: Path | None) -> Path:
         return Path("graysam-view")
     name = place.resolve().name
     if place.is_file():
-        from graysam.formats.record import stem_of
+        from graysam.formats.image_volume import stem_of
 
         name = stem_of(Path(name))
     return place.resolve().parent / f"{name}-graysam"
@@ -151,7 +151,7 @@ def _workspace(options: argparse.Namespace, uploads: Path) -> tuple[Catalogue, W
         GraySamError: wrong options, nothing can be listed, or the folder of results cannot be written to.
     """
     from graysam.api import Segmenter
-    from graysam.formats.reading import BoxSource, Reading
+    from graysam.formats.reading_options import BoxSource, Reading
     from graysam.runner.run import prepare_folder
     from graysam.view.catalogue import Catalogue
     from graysam.view.workspace import Workspace

@@ -28,8 +28,8 @@ from graysam.errors import CaseError
 from graysam.formats.base import refusal
 from graysam.formats.box_table import MAX_TABLE_BYTES, read_box_table
 from graysam.formats.drawn_boxes import FRAMES, DrawnBox, Frame, box_between, oriented_box
-from graysam.formats.reading import BoxSource
-from graysam.formats.record import suffix_of
+from graysam.formats.image_volume import suffix_of
+from graysam.formats.reading_options import BoxSource
 
 BESIDE = (".boxes.csv", ".boxes.json", ".mrk.json")
 IN_A_FOLDER = (*BESIDE, ".csv", ".json")
@@ -291,7 +291,7 @@ def mask_for(path: Path, name: str, folder: Path) -> Path:
     Raises:
         CaseError: none, or several.
     """
-    from graysam.formats.record import DICOM_SUFFIXES, IMAGE_SUFFIXES, VOLUME_SUFFIXES, stem_of
+    from graysam.formats.image_volume import DICOM_SUFFIXES, IMAGE_SUFFIXES, VOLUME_SUFFIXES, stem_of
 
     wanted = {name, name.removesuffix("_0000")}
     found = [

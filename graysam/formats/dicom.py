@@ -21,8 +21,8 @@ from graysam.formats.dicom_headers import Frame, Header, candidates, headers_in,
 from graysam.formats.dicom_pixels import decoded_slices
 from graysam.formats.dicom_stack import evened_grids, grid_of, stack_of
 from graysam.formats.grids import straightened
+from graysam.formats.image_volume import Remarks, Volume, finite_voxels
 from graysam.formats.pet import suv_scale
-from graysam.formats.record import Remarks, Volume, finite_voxels
 from graysam.image.windows import Units
 
 

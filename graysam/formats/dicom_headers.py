@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydicom.errors import InvalidDicomError
 
 from graysam.errors import PrepareError
-from graysam.formats.record import DICOM_SUFFIXES, IMAGE_SUFFIXES, VOLUME_SUFFIXES, suffix_of
+from graysam.formats.image_volume import DICOM_SUFFIXES, IMAGE_SUFFIXES, VOLUME_SUFFIXES, suffix_of
 
 Header: TypeAlias = Any  # pydicom.Dataset
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from graysam.errors import PrepareError
 from graysam.formats.dicom_headers import Frame, Header, first_line
-from graysam.formats.record import Remarks, scaled_voxels
+from graysam.formats.image_volume import Remarks, scaled_voxels
 from graysam.isolation import CrashedError, isolated
 
 pydicom_pixels: Any = pydicom.pixels  # which does not say what it exports

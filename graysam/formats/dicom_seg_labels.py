@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from graysam.errors import PrepareError
 from graysam.formats.grids import Grid, make_grid
-from graysam.formats.record import Volume
+from graysam.formats.image_volume import Volume
 
 Header: TypeAlias = Any  # pydicom.Dataset
 _PARALLEL = 1e-3

@@ -23,8 +23,8 @@ from graysam.corrections import ObjectClicks
 from graysam.errors import CaseError
 from graysam.files import written_whole
 from graysam.formats.base import naming
-from graysam.formats.reading import Reading
-from graysam.formats.record import DICOM_SUFFIXES, IMAGE_SUFFIXES, VOLUME_SUFFIXES, stem_of, suffix_of
+from graysam.formats.image_volume import DICOM_SUFFIXES, IMAGE_SUFFIXES, VOLUME_SUFFIXES, stem_of, suffix_of
+from graysam.formats.reading_options import Reading
 from graysam.formats.volumes import make_case, readable
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from graysam.errors import PrepareError
 from graysam.formats.dicom_headers import Frame, Header, frames_of
 from graysam.formats.grids import Grid, make_grid
-from graysam.formats.record import Remarks
+from graysam.formats.image_volume import Remarks
 
 # Slices are parallel within 0.1 degrees (cosine) and evenly spaced within 1 % of a step or 0.1 mm.
 PARALLEL = 1e-3

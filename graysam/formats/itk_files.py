@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from graysam.errors import PrepareError
 from graysam.formats.grids import make_grid, straightened
-from graysam.formats.record import Remarks, Volume, finite_voxels
+from graysam.formats.image_volume import Remarks, Volume, finite_voxels
 from graysam.formats.voxel_files import check_voxels
 
 sitk: Any = SimpleITK  # it ships with next to no types

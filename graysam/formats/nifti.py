@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from graysam.errors import PrepareError
 from graysam.formats.grids import LPS_FROM_RAS, Grid, make_grid, straightened
-from graysam.formats.record import Remarks, Volume, finite_voxels, scaled_voxels
+from graysam.formats.image_volume import Remarks, Volume, finite_voxels, scaled_voxels
 
 Header: TypeAlias = Any  # nibabel's Nifti1Header; NIfTI-2's is a subclass
 

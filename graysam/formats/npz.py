@@ -46,7 +46,7 @@ from graysam.formats.base import CaseListing, list_entries, naming
 from graysam.formats.npz_prompts import clicks_array, read_clicks, read_described_boxes, read_previous
 
 if TYPE_CHECKING:
-    from graysam.formats.reading import Reading
+    from graysam.formats.reading_options import Reading
 
 logger = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from PIL import Image, UnidentifiedImageError
 
 from graysam.cases import MAX_SIDE, MAX_SLICE_PIXELS
 from graysam.errors import PrepareError
+from graysam.formats.image_volume import LOSSY_SUFFIXES, suffix_of
 from graysam.formats.labels import SoftMasks, check_labels, doubts_of_labels, plateaus_between
-from graysam.formats.record import LOSSY_SUFFIXES, suffix_of
 from graysam.isolation import CrashedError, isolated
 
 ORIENTATION_TAG = 0x0112

@@ -20,9 +20,9 @@ from graysam.corrections import ObjectClicks
 from graysam.errors import CaseError
 from graysam.files import written_whole
 from graysam.formats.base import naming
+from graysam.formats.image_volume import IMAGE_SUFFIXES
 from graysam.formats.png import encode_labels, finished_shape
-from graysam.formats.reading import Reading, windowed
-from graysam.formats.record import IMAGE_SUFFIXES
+from graysam.formats.reading_options import Reading, windowed
 from graysam.formats.volumes import readable
 
 BOXES_SUFFIX = ".boxes.csv"
@@ -139,7 +139,7 @@ def _read(path: Path, reading: Reading) -> tuple[Pixels, Notes, Notes]:
         check_size(picture.array.shape, size_hw=picture.array.shape[:2], field="the picture")
         if reading.window or (reading.modality is not None and picture.array.dtype != np.uint8):
             shown = windowed(
-                picture.array, name=path.name, told=None, units="unknown", is_volume=False, reading=reading
+                picture.array, name=path.name, header_modality=None, units="unknown", is_volume=False, reading=reading
             )
             return shown.pixels, (*picture.notes, *shown.notes), (*picture.warnings, *shown.warnings)
         image, warnings = clean_image(picture.array, field="the picture")

@@ -1,4 +1,4 @@
-"""The one door to images as people have them: NIfTI, DICOM, MHA, NRRD and plain pictures.
+"""Read an image, a volume or a label map, whatever its file format: NIfTI, DICOM, MHA, NRRD and plain pictures.
 
 Which library reads what: nibabel NIfTI, pydicom DICOM, SimpleITK MHA and NRRD, OpenCV and Pillow pictures. Each is
 imported when its first file is read, so that this module costs nothing where no such file is. Arrays are (z, y, x)
@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from graysam.errors import PrepareError
 from graysam.formats.extras import install_command
 from graysam.formats.grids import ShapeMismatchError, lay_on
-from graysam.formats.labels import SoftMasks, check_labels, doubts_of_labels
-from graysam.formats.record import (
+from graysam.formats.image_volume import (
     DICOM_SUFFIXES,
     IMAGE_SUFFIXES,
     LOSSY_SUFFIXES,
@@ -26,6 +25,7 @@ from graysam.formats.record import (
     stem_of,
     suffix_of,
 )
+from graysam.formats.labels import SoftMasks, check_labels, doubts_of_labels
 from graysam.image.windows import Units
 
 __all__ = [

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from graysam.formats.base import CaseFormat, CaseListing, GatheringFormat, list_entries
-from graysam.formats.reading import Reading
+from graysam.formats.reading_options import Reading
 
 AnyFormat: TypeAlias = CaseFormat | GatheringFormat
 

@@ -26,10 +26,10 @@ from graysam.errors import CaseError, PrepareError
 from graysam.files import written_whole
 from graysam.formats.base import naming
 from graysam.formats.extras import missing_package
-from graysam.formats.reading import Reading, windowed
+from graysam.formats.reading_options import Reading, windowed
 
 if TYPE_CHECKING:
-    from graysam.formats.record import Volume
+    from graysam.formats.image_volume import Volume
 
 # What label maps of 3D Slicer are called; they are no images.
 _SEGMENTATIONS = (".seg.nrrd", ".seg.nhdr")
@@ -261,7 +261,7 @@ def make_case(volume: Volume, path: Path, name: str, reading: Reading, *, folder
     Raises:
         CaseError: boxes that cannot be used, or an image that is too large.
     """
-    from graysam.formats.record import DICOM_MODALITIES
+    from graysam.formats.image_volume import DICOM_MODALITIES
 
     is_volume = volume.array.shape[0] > 1
     array = volume.array if is_volume else volume.array[0]
@@ -272,7 +272,7 @@ def make_case(volume: Volume, path: Path, name: str, reading: Reading, *, folder
     shown = windowed(
         array,
         name=path.name,
-        told=DICOM_MODALITIES.get(volume.modality),
+        header_modality=DICOM_MODALITIES.get(volume.modality),
         units=volume.units,
         is_volume=is_volume,
         reading=reading,

@@ -67,7 +67,7 @@ def segment_slice(
     boxes: Sequence[Box],
     *,
     overlap: Overlap = "auto",
-    told: Confidences | None = None,
+    confidences: Confidences | None = None,
     corrections: Corrections | None = None,
     fit: BoxFit = USUAL_FIT,
 ) -> Labels:
@@ -78,7 +78,7 @@ def segment_slice(
         image: (H, W) or (H, W, 3), any integer or float dtype, finite.
         boxes: in original pixels, inside the image; may be empty.
         overlap: who owns a pixel that several objects claim; see `graysam.inference.overlap`.
-        told: filled with the model's confidence of each object, under slice 0.
+        confidences: filled with the model's confidence of each object, under slice 0.
         corrections: clicks for a model that takes them, and the earlier answer that they correct.
         fit: how the boxes fit their objects; only a model with hints is told.
 
@@ -102,8 +102,8 @@ def segment_slice(
         prepared = prepare_slice(image, engine.spec)
         for answer in answer_prompts(engine, prepared, engine.encode(prepared.canvas), prompts, lanes):
             painter.paint(answer.window, answer.logits, label=answer.index + 1)
-            if told is not None:
-                told.setdefault(answer.index, {})[0] = answer.confidence
+            if confidences is not None:
+                confidences.setdefault(answer.index, {})[0] = answer.confidence
     return labels
 
 

@@ -131,7 +131,7 @@ def segment_volume(
     *,
     overlap: Overlap = "auto",
     kept_bytes: int = KEPT_BYTES,
-    told: Confidences | None = None,
+    confidences: Confidences | None = None,
     corrections: Corrections | None = None,
     fit: BoxFit = USUAL_FIT,
     starts: Starts = "given",
@@ -147,7 +147,7 @@ def segment_volume(
         boxes: each the box on the object's middle slice and the slices it spans, inside the volume; may be empty.
         overlap: who owns a pixel that several objects claim, slice by slice; see `graysam.inference.overlap`.
         kept_bytes: bound of the embeddings kept between the sweeps.
-        told: filled with the model's confidence of each object on each slice where it found something.
+        confidences: filled with the model's confidence of each object on each slice where it found something.
         corrections: clicks for a model that takes them, and the earlier answer that they correct. From each slice with
             clicks the object is followed anew, up to half way to the next such slice, or to the middle one.
         fit: how the given boxes fit their objects; only a model with hints is told.
@@ -171,8 +171,8 @@ def segment_volume(
         mask = painters[step.z].paint(answer.window, answer.logits, label=answer.index + 1)
         if step.last_visit and answer.index == step.objects[-1]:
             del painters[step.z]
-        if told is not None and mask.any():
-            told.setdefault(answer.index, {})[step.z] = answer.confidence
+        if confidences is not None and mask.any():
+            confidences.setdefault(answer.index, {})[step.z] = answer.confidence
     return labels
 
 

@@ -33,8 +33,8 @@ ACTIVATIONS: Final[dict[str, type[nn.Module]]] = {"gelu": nn.GELU, "relu": nn.Re
 Layer = nn.Conv2d | nn.Linear
 
 
-class Told:
-    """What the decoder at work was told: the numbers of its prompts, (N, K); None between two calls."""
+class DecodedPrompts:
+    """The prompts that the decoder is at work on: their numbers, (N, K); None between two calls."""
 
     def __init__(self) -> None:
         self.code: Tensor | None = None
@@ -78,18 +78,18 @@ class Adapter(nn.Module):
 class PromptedAdapter(Adapter):
     """An adapter whose bottleneck is multiplied by the identity plus a matrix that is made of the prompt."""
 
-    def __init__(self, layer: Layer, options: AdapterOptions, told: Told, numbers: int) -> None:
-        """Read prompts of so many numbers from `told`."""
+    def __init__(self, layer: Layer, options: AdapterOptions, prompts: DecodedPrompts, numbers: int) -> None:
+        """Read prompts of so many numbers from `prompts`."""
         super().__init__(layer, options)
         width = options.width
-        self.told = told
+        self.prompts = prompts
         self.to_matrix = nn.Sequential(nn.Linear(numbers, width), nn.GELU(), nn.Linear(width, width * width))
 
     def narrowed(self, features: Tensor) -> Tensor:
         """Turn the bottleneck; features of one image are repeated for each prompt."""
-        assert self.told.code is not None, "an adapter of a decoder works while the decoder does"
+        assert self.prompts.code is not None, "an adapter of a decoder works while the decoder does"
         narrow = self.down(features)
-        matrix = self.to_matrix(self.told.code).reshape(-1, self.width, self.width)
+        matrix = self.to_matrix(self.prompts.code).reshape(-1, self.width, self.width)
         matrix = matrix + torch.eye(self.width, device=matrix.device, dtype=matrix.dtype)
         if isinstance(self.down, nn.Conv2d):
             turned = torch.matmul(matrix, narrow.flatten(2))  # (N, width, H * W)
@@ -110,27 +110,27 @@ class AddToOutput:
         return output + added
 
 
-class TellPrompts:
+class NotePrompts:
     """A hook before a decoder: puts the numbers of its prompts where adapters find them."""
 
-    def __init__(self, told: Told, names: tuple[str, ...], canvas: int) -> None:
-        self.told, self.names, self.canvas = told, names, canvas
+    def __init__(self, prompts: DecodedPrompts, names: tuple[str, ...], canvas: int) -> None:
+        self.prompts, self.names, self.canvas = prompts, names, canvas
 
     def __call__(self, decoder: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
         """Read the boxes among a call's arguments."""
         arguments = inspect.signature(decoder.forward).bind(*given, **named).arguments
-        self.told.code = prompt_code(arguments, self.names, self.canvas)
+        self.prompts.code = prompt_code(arguments, self.names, self.canvas)
 
 
 class ForgetPrompts:
-    """A hook after a decoder: what it was told is over."""
+    """A hook after a decoder: its prompts are over."""
 
-    def __init__(self, told: Told) -> None:
-        self.told = told
+    def __init__(self, prompts: DecodedPrompts) -> None:
+        self.prompts = prompts
 
     def __call__(self, decoder: nn.Module, given: object, output: object) -> None:
         """Forget."""
-        self.told.code = None
+        self.prompts.code = None
 
 
 def box_inputs(inputs: Mapping[str, Tensor]) -> tuple[str, ...]:
@@ -157,12 +157,12 @@ def add_adapters(encoder: nn.Module, decoder: nn.Module, spec: ModelSpec, inputs
     for layer in adapted_layers(encoder):
         _attach(layer, Adapter(layer, options, parallel=options.kind == "parallel"))
     if options.kind == "prompted":
-        told = Told()
+        prompts = DecodedPrompts()
         names = box_inputs(inputs)
         for layer in adapted_layers(decoder):
-            _attach(layer, PromptedAdapter(layer, options, told, NUMBERS_OF_A_BOX * len(names)))
-        decoder.register_forward_pre_hook(TellPrompts(told, names, spec.canvas), with_kwargs=True)
-        decoder.register_forward_hook(ForgetPrompts(told))
+            _attach(layer, PromptedAdapter(layer, options, prompts, NUMBERS_OF_A_BOX * len(names)))
+        decoder.register_forward_pre_hook(NotePrompts(prompts, names, spec.canvas), with_kwargs=True)
+        decoder.register_forward_hook(ForgetPrompts(prompts))
 
 
 def adapted_layers(part: nn.Module) -> list[Layer]:

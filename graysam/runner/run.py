@@ -1,5 +1,4 @@
-"""Run a segmenter over a folder of cases: one at a time, each on its own, with an account of every one of
-them.
+"""Run a segmenter over a folder of cases: one after the other, with an account of what became of each.
 
 The body of `graysam predict`, free of argument parsing, terminals and exit, so that tests and other programs can call
 it. Cases come from, and results go to, whatever format of `graysam.formats.registry` takes a file for its own.
@@ -20,7 +19,7 @@ import numpy as np
 from graysam.cases import Case, Labels, label_dtype
 from graysam.errors import CaseError
 from graysam.files import TEMPORARY_SUFFIX, remove_stale_temporaries
-from graysam.formats.reading import Reading
+from graysam.formats.reading_options import Reading
 from graysam.formats.registry import Formats, FoundCase, list_cases, wanted
 from graysam.runner.account import CaseAccount, RunAccount
 from graysam.runner.objects import TABLE, objects_of, write_table

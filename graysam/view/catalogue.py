@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from graysam.errors import CaseError
-from graysam.formats.reading import Reading
+from graysam.formats.reading_options import Reading
 from graysam.formats.registry import Formats, FoundCase, list_cases
 from graysam.view.demo import DEMO_NAMES, write_demo
 from graysam.view.protocol import UPLOAD_FILES

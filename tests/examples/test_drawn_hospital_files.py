@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from examples import hospital_files
-from graysam.formats.reading import BoxSource, Reading
+from graysam.formats.reading_options import BoxSource, Reading
 from graysam.formats.registry import Formats, list_cases
 
 pytest.importorskip("highdicom", reason="the extra `files` is not installed")

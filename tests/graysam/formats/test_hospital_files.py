@@ -15,7 +15,7 @@ from source_files import write_deadly_dicom
 from graysam.boxes import clean_boxes
 from graysam.errors import CaseError
 from graysam.formats.npz import read_labels, write_case
-from graysam.formats.reading import BoxSource, Reading
+from graysam.formats.reading_options import BoxSource, Reading
 from graysam.formats.registry import Formats, list_cases
 from graysam.image.windows import apply_window, parse_window
 from graysam.inference.baselines import BaselineSegmenter

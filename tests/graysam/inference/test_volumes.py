@@ -522,8 +522,8 @@ def test_objects_that_are_decoded_side_by_side_have_the_labels_that_one_after_th
     volume, boxes = spread_objects()
     engine = SideBySideEngine()
     told, expected_told = {}, {}
-    expected = segment_volume(BrightEngine(), volume, boxes, overlap=overlap, told=expected_told)
-    labels = segment_volume(engine, volume, boxes, overlap=overlap, told=told)
+    expected = segment_volume(BrightEngine(), volume, boxes, overlap=overlap, confidences=expected_told)
+    labels = segment_volume(engine, volume, boxes, overlap=overlap, confidences=told)
     np.testing.assert_array_equal(labels, expected)
     assert told == expected_told
     assert engine.begun == [True]

@@ -18,8 +18,8 @@ from graysam.errors import CheckpointError
 from graysam.export import export
 from graysam.models.adapters import (
     Adapter,
+    DecodedPrompts,
     PromptedAdapter,
-    Told,
     adapted_layers,
     adapter_parameters,
     box_inputs,
@@ -108,15 +108,15 @@ def test_an_adapter_adds_up_times_the_activation_of_down():
 
 
 def test_a_prompted_adapter_turns_its_bottleneck_by_the_prompt():
-    told = Told()
-    adapter = PromptedAdapter(nn.Conv2d(2, 2, 1), AdapterOptions(width=2, activation="relu"), told, 4)
+    prompts = DecodedPrompts()
+    adapter = PromptedAdapter(nn.Conv2d(2, 2, 1), AdapterOptions(width=2, activation="relu"), prompts, 4)
     with torch.no_grad():
         adapter.down.weight.copy_(torch.eye(2)[:, :, None, None])
         adapter.down.bias.zero_()
         adapter.to_matrix[2].weight.zero_()
         # For every prompt the identity plus [[0, 1], [0, 0]]: the first channel gets the second one added.
         adapter.to_matrix[2].bias.copy_(torch.tensor([0.0, 1.0, 0.0, 0.0]))
-    told.code = torch.zeros(2, 4)
+    prompts.code = torch.zeros(2, 4)
     narrowed = adapter.narrowed(torch.tensor([[[[5.0]], [[7.0]]]]))  # one image, two prompts
     torch.testing.assert_close(narrowed, torch.tensor([[[[12.0]], [[7.0]]]] * 2))
 

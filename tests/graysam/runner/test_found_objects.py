@@ -13,7 +13,7 @@ from bright_engine import BrightEngine
 from graysam.api import Segmenter
 from graysam.boxes import Box, VolumeBox
 from graysam.cases import VolumeCase
-from graysam.formats.reading import BoxSource, Reading
+from graysam.formats.reading_options import BoxSource, Reading
 from graysam.runner.objects import FoundObject, objects_of, write_table
 from graysam.runner.run import Runner, RunOptions
 

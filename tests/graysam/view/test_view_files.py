@@ -13,7 +13,7 @@ from live_view import running
 from examples import hospital_files
 from graysam.api import Segmenter
 from graysam.formats.readers import read_volume
-from graysam.formats.reading import BoxSource, Reading
+from graysam.formats.reading_options import BoxSource, Reading
 from graysam.models.spec import ModelSpec
 from graysam.runner.run import Runner, RunOptions
 

@@ -93,14 +93,14 @@ class Windowed:
 
 
 def windowed(
-    array: NDArray[Any], *, name: str, told: Modality | None, units: Units, is_volume: bool, reading: Reading
+    array: NDArray[Any], *, name: str, header_modality: Modality | None, units: Units, is_volume: bool, reading: Reading
 ) -> Windowed:
     """Bring intensities to 0..255 as data preparation does, and say how.
 
     Args:
         array: (D, H, W), (H, W) or (H, W, 3), any integer or float dtype, finite.
         name: of the file, in which a modality or a body part may stand.
-        told: the modality that the file's header tells.
+        header_modality: the modality that the file's header tells.
         units: what the header says of the values.
         is_volume: whether the array is (D, H, W).
         reading: the user's modality and window, which win.
@@ -110,7 +110,7 @@ def windowed(
     """
     from graysam.image.windows import apply_window, choose_window, doubts, parse_window
 
-    modality, how = _modality(array, name, told, is_volume, reading)
+    modality, how = _modality(array, name, header_modality, is_volume, reading)
     guessed = how == ""
     if reading.window:
         window = parse_window(reading.window)
@@ -135,13 +135,13 @@ def windowed(
 
 
 def _modality(
-    array: NDArray[Any], name: str, told: Modality | None, is_volume: bool, reading: Reading
+    array: NDArray[Any], name: str, header_modality: Modality | None, is_volume: bool, reading: Reading
 ) -> tuple[Modality | None, str]:
     """Give the modality and what tells it, "" where only the values do."""
     if reading.modality is not None:
         return reading.modality, "as given"
-    if told is not None:
-        return told, "by the DICOM tag"
+    if header_modality is not None:
+        return header_modality, "by the DICOM tag"
     named = modality_of(name)
     if named is not None:
         return named, "by the name"

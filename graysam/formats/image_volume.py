@@ -1,4 +1,4 @@
-"""What every reader of image files hands back, and the words that they share: numpy only.
+"""`Volume`, what every reader of image files hands back, and what readers share: suffixes, clean voxels; numpy only.
 
 A reader (nifti.py, dicom.py, itk_files.py, picture_files.py) takes a path and gives a `Volume` or an array. It tells
 what it decided in `notes`, what looks wrong in `warnings`, and refuses by a `PrepareError` that names the file, the
