@@ -1,7 +1,7 @@
 // @ts-check
 /** The list of cases: search, open, and files that are dropped or chosen. */
 
-import { announce, element, make, notify, write } from "./panels.js";
+import { announce, element, make, notify, write } from "./elements.js";
 import { say } from "./text.js";
 
 /** @typedef {{id: string, name: string, format: string, source: "folder" | "demo" | "upload", refused: string | null}} ListedCase */

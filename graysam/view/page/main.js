@@ -4,14 +4,16 @@
 import { Actions } from "./actions.js";
 import { ask, CaseList } from "./cases.js";
 import { Connection } from "./connection.js";
+import { announce, element, make, NARROW, notify, write } from "./elements.js";
 import { Gestures } from "./gestures.js";
 import { Keys } from "./keys.js";
-import { announce, element, hint, Look, make, nameOf, NARROW, notify, ObjectList, SlicePanel, Toolbar, write } from "./panels.js";
+import { Look, ObjectList, SlicePanel } from "./panels.js";
 import { readSlice, SliceCache } from "./pixels.js";
 import { PlaneView } from "./planes.js";
-import { Session } from "./session.js";
+import { nameOf, Session } from "./session.js";
 import { Strip } from "./strip.js";
 import { fillInWords, HELP, name, say } from "./text.js";
+import { hint, Toolbar } from "./toolbar.js";
 
 const live = new URL("api/live", location.href);
 live.protocol = live.protocol === "https:" ? "wss:" : "ws:";
@@ -189,7 +191,7 @@ function sliceWords(message) {
 session.addEventListener("change", () => {
   const { case: opened } = session;
   element("welcome").hidden = Boolean(opened);
-  element("desk").hidden = !opened;
+  element("work-area").hidden = !opened;
   element("side").hidden = !opened;
   element("frame").classList.toggle("no-case", !opened);
   document.body.classList.toggle("no-case-open", !opened);

@@ -2,6 +2,7 @@
 /** What the page knows: the open case with its objects, and what the user looks at. One place, told of every change. */
 
 import { patchOfRuns } from "./masks.js";
+import { say } from "./text.js";
 
 /** @typedef {"axial" | "coronal" | "sagittal"} Plane */
 /** @typedef {[number, number, number, number]} Box x_min, y_min, x_max, y_max; maxima belong to the box */
@@ -227,4 +228,9 @@ export class Session extends EventTarget {
     else slices[slice] = confidence;
     this.put({ ...object, slices });
   }
+}
+
+/** Give the name that is shown for an object. @param {SegmentedObject | null} object */
+export function nameOf(object) {
+  return object?.name || say("objects.new");
 }
