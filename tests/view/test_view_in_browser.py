@@ -22,7 +22,7 @@ import pytest
 
 pytest.importorskip("starlette")
 pytest.importorskip("httpx")
-from bright_engine import BrightEngine
+from bright_engine import PLAIN_TINY, BrightEngine
 from browsers import chromium, network_events, set_width
 from driven_page import DrivenPage, brightness
 from live_view import running
@@ -388,6 +388,22 @@ def test_a_person_says_how_a_box_fits_and_removes_without_a_keyboard(driver, fol
         page.mouse("mouseReleased", page.css(20, 20))
         page.settled()
         wait_for_labels(page, served, answer("tight", clicks=(Click(20, 20, False),), previous=tight))
+
+
+def test_the_page_says_so_where_the_model_does_not_follow_a_click(driver, folder, tmp_path):
+    """The engine looks at brightness alone: a click inside on what is bright is heeded, one that removes it is not."""
+    with running(folder, tmp_path / "out", BrightEngine(spec=replace(PLAIN_TINY, hints=True))) as served:
+        driver.get(served.address)
+        page = DrivenPage(driver)
+        page.open("2DBox_US_1", IMAGE_WH)
+        page.draw(5, 7, 26, 29)
+        page.settled()
+        for tool, is_heeded in (("#tool-add", True), ("#tool-remove", False)):
+            page.press_button(tool)
+            page.mouse("mousePressed", page.css(16, 18), held="left")
+            page.mouse("mouseReleased", page.css(16, 18))
+            page.settled()
+            assert ("did not follow" in page.text("#notices")) != is_heeded
 
 
 def test_a_model_that_takes_no_clicks_is_offered_none(page):

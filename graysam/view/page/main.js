@@ -7,6 +7,7 @@ import { Connection } from "./connection.js";
 import { announce, element, make, NARROW, notify, write } from "./elements.js";
 import { Gestures } from "./gestures.js";
 import { Keys } from "./keys.js";
+import { holds } from "./masks.js";
 import { Look, ObjectList, SlicePanel } from "./panels.js";
 import { readSlice, SliceCache } from "./pixels.js";
 import { PlaneView } from "./planes.js";
@@ -129,6 +130,7 @@ const takers = {
     if (!message.is_final) return;
     session.noteSlice(message.object, message.slice, message.confidence, !message.runs.length);
     if (message.seq !== null) announce(sliceWords(message));
+    tellIfUnheeded(message);
     session.strokes = session.strokes.filter((each) => each.seq !== message.seq);
   },
   followed: (message) => {
@@ -180,6 +182,14 @@ connection.addEventListener("lost", (event) => {
   for (const what of /** @type {CustomEvent} */ (event).detail.doubtful) notify(say("kept.dropped", { what }), "bad");
   session.touch();
 });
+
+/** Say so where the model's answer to a click does not do what the click says. @param {{seq: number, runs: number[]}} message */
+function tellIfUnheeded(message) {
+  const asked = connection.waiting.find((each) => each.message.seq === message.seq)?.message;
+  if (asked?.type !== "click") return;
+  const width = session.case?.shape[2] ?? 1;
+  if (holds(message.runs, asked.y * width + asked.x) !== asked.is_inside) notify(say("hints.unheeded"), "good");
+}
 
 /** @param {{confidence: number | null}} message */
 function sliceWords(message) {

@@ -36,6 +36,12 @@ function fillRun(patch, start, length, width) {
   }
 }
 
+/** Tell whether a mask holds a pixel. @param {number[]} runs as for `patchOfRuns` @param {number} pixel y * width + x */
+export function holds(runs, pixel) {
+  for (let at = 0; at < runs.length && runs[at] <= pixel; at += 2) if (pixel < runs[at] + runs[at + 1]) return true;
+  return false;
+}
+
 /** Trace the edges between pixels of different labels: one path for each label, in image coordinates.
  * @param {Uint8Array | Uint16Array} values row by row @param {number} width @param {number} height
  * @param {number} [left] @param {number} [top] where the values lie in the image

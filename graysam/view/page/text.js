@@ -81,6 +81,7 @@ export const TEXT = {
     box_key: "Arrow keys move the corner, Enter finishes, Escape gives up.",
     add: "Click what is missing of “{name}”.",
     remove: "Click what does not belong to “{name}”.",
+    unheeded: "The model did not follow this click. Click again near it, or use brush and eraser.",
     click_first: "Draw a box first, then click to correct its mask.",
     brush: "Paint on “{name}”.",
     eraser: "Rub out of “{name}”.",
