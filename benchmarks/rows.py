@@ -83,7 +83,13 @@ class Size:
 
 
 ROWS: Final = (
-    Row(GRAYSAM, "this project", "box, neighbouring slice and the object there", "repository", "graysam"),
+    Row(
+        GRAYSAM,
+        "this project",
+        "box, its fit, other boxes, clicks, neighbouring slice and the object there",
+        "repository",
+        "graysam",
+    ),
     Row(LITEMEDSAM, "the challenge's baseline (Ma et al. 2024)", "box", "released", "litemedsam"),
     Row(
         SWIN_LITEMEDSAM,

@@ -31,8 +31,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def mean_weights(paths: Sequence[Path], shares: Sequence[float] | None = None) -> dict[str, Tensor]:
     """Read the mean of several runs' weights: a model soup (Wortsman et al. 2022).
 
-    Meant for runs that went on from one another. Counters, which have no mean, are those of the first. A model that
-    was shown less than the first counts with zeros for what it did not see, as in `fitted_weights`.
+    Meant for runs that went on from one another. Counters, which have no mean, are those of the first. Of inputs that
+    only some models were shown, the mean is that of those models: with zeros of the others, half of what was learned of
+    a click would be gone.
 
     Args:
         paths: files of the same model, the one that is shown most first.
@@ -47,26 +48,31 @@ def mean_weights(paths: Sequence[Path], shares: Sequence[float] | None = None) -
             f"shares of weights: wanted {len(paths)} numbers from 0 on, one of them more, got {list(shares)}."
         )
     first, *others = (read_weights(path) for path in paths)
-    others = [_fitted_to(first, other, f"{path} and {paths[0]}") for path, other in zip(paths[1:], others, strict=True)]
-    parts = [share / sum(shares) for share in shares]
-
-    def mean(name: str) -> Tensor:
-        values = torch.stack([weights[name] for weights in (first, *others)])
-        weighted: Tensor = torch.tensordot(torch.tensor(parts), values, dims=1)
-        return weighted
-
-    return {name: mean(name) if value.is_floating_point() else value for name, value in first.items()}
+    for path, other in zip(paths[1:], others, strict=True):
+        _check_alike(first, other, f"{path} and {paths[0]}")
+    return {
+        name: _mean([weights[name] for weights in (first, *others)], shares) if value.is_floating_point() else value
+        for name, value in first.items()
+    }
 
 
-def _fitted_to(first: Mapping[str, Tensor], other: Mapping[str, Tensor], files: str) -> dict[str, Tensor]:
-    """Give `other` with zeros for the inputs that only `first` has."""
-    unlike = ConfigError(f"initial weights: {files} are of different models, and have no mean; give one of them.")
-    if first.keys() != other.keys():
-        raise unlike
-    try:
-        return {name: _fitted(name, value, first[name]) for name, value in other.items()}
-    except ConfigError as error:
-        raise unlike from error
+def _mean(values: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
+    """Give the weighted mean of tensors, the first of which has the most inputs (dimension 1)."""
+    first = values[0]
+    summed = sum((share * _widened(value, first) for share, value in zip(shares, values, strict=True)), first * 0)
+    if first.ndim < 2:
+        return summed / sum(shares)
+    shown = torch.zeros(first.shape[1])
+    for share, value in zip(shares, values, strict=True):
+        shown[: value.shape[1]] += share
+    shown[shown == 0] = 1  # inputs of a model without a share stay zero
+    return summed / shown.reshape(-1, *(1,) * (first.ndim - 2))
+
+
+def _check_alike(first: Mapping[str, Tensor], other: Mapping[str, Tensor], files: str) -> None:
+    """Refuse weights of different models; `other` may have fewer inputs."""
+    if first.keys() != other.keys() or not all(_sees_no_more(other[name], value) for name, value in first.items()):
+        raise ConfigError(f"initial weights: {files} are of different models, and have no mean; give one of them.")
 
 
 def fitted_weights(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
@@ -90,13 +96,25 @@ def fitted_weights(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str,
 
 
 def _fitted(name: str, value: Tensor, wanted: Tensor) -> Tensor:
-    if value.shape == wanted.shape:
-        return value
-    sees_more = value.ndim == wanted.ndim and value.ndim in (2, 4) and value.shape[1] < wanted.shape[1]
-    if not sees_more or (value.shape[0], *value.shape[2:]) != (wanted.shape[0], *wanted.shape[2:]):
+    if not _sees_no_more(value, wanted):
         raise ConfigError(
             f"initial weights: {name} is {tuple(value.shape)}, the model wants {tuple(wanted.shape)}; take the config "
             "that they were trained with, or start without --init."
         )
+    return _widened(value, wanted)
+
+
+def _sees_no_more(value: Tensor, wanted: Tensor) -> bool:
+    """Tell whether a tensor is of the wanted shape, or a layer that has fewer inputs and is alike otherwise."""
+    if value.shape == wanted.shape:
+        return True
+    sees_less = value.ndim == wanted.ndim and value.ndim in (2, 4) and value.shape[1] < wanted.shape[1]
+    return sees_less and (value.shape[0], *value.shape[2:]) == (wanted.shape[0], *wanted.shape[2:])
+
+
+def _widened(value: Tensor, wanted: Tensor) -> Tensor:
+    """Give a tensor with zeros for the inputs that only `wanted` has."""
+    if value.shape == wanted.shape:
+        return value
     beyond_inputs = (0, 0) * (value.ndim - 2)  # a kernel's height and width
     return functional.pad(value, (*beyond_inputs, 0, wanted.shape[1] - value.shape[1]))

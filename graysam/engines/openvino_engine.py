@@ -85,9 +85,9 @@ class OpenVinoEngine:
                 "NUM_STREAMS": lanes,
                 "INFERENCE_NUM_THREADS": self.threads,
                 "INFERENCE_PRECISION_HINT": PRECISION_HINTS[self.precision],
+                # Pinned, all processes with one thread would share the machine's first core.
+                "ENABLE_CPU_PINNING": False,
             }
-            if lanes > 1:  # they also run Python, wherever there is room
-                settings["ENABLE_CPU_PINNING"] = False
             if self._cache is not None:
                 settings["CACHE_DIR"] = str(self._cache)
             self._compiled[lanes] = _Networks(self._core, self._folder, settings, lanes)

@@ -125,11 +125,13 @@ def test_files_may_have_unequal_shares_in_a_mean(tmp_path: Path):
         mean_weights([tmp_path / "1.pt", tmp_path / "5.pt"], [0, 0])
 
 
-def test_a_mean_counts_an_earlier_model_that_saw_fewer_maps_with_zeros_for_the_others(tmp_path: Path):
+def test_of_maps_that_only_some_models_saw_the_mean_is_theirs(tmp_path: Path):
     torch.save({"average": {"weight": torch.full((1, 3, 1, 1), 4.0)}}, tmp_path / "sees-3.pt")
     torch.save({"average": {"weight": torch.full((1, 2, 1, 1), 8.0)}}, tmp_path / "sees-2.pt")
     mean = mean_weights([tmp_path / "sees-3.pt", tmp_path / "sees-2.pt"], [3, 1])
-    assert mean["weight"].flatten().tolist() == [5.0, 5.0, 3.0]  # (3 * 4 + 8) / 4 twice, (3 * 4 + 0) / 4
+    assert mean["weight"].flatten().tolist() == [5.0, 5.0, 4.0]  # (3 * 4 + 8) / 4 twice; of the third map 4 alone
+    alone = mean_weights([tmp_path / "sees-3.pt", tmp_path / "sees-2.pt"], [0, 1])
+    assert alone["weight"].flatten().tolist() == [8.0, 8.0, 0.0]  # nobody with a share saw the third
     with pytest.raises(ConfigError, match="different models"):
         mean_weights([tmp_path / "sees-2.pt", tmp_path / "sees-3.pt"])
 
