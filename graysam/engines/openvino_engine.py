@@ -12,6 +12,7 @@ import locale
 import os
 import sys
 import threading
+import zlib
 from pathlib import Path
 from queue import SimpleQueue
 from types import ModuleType
@@ -256,8 +257,9 @@ def cache_folder() -> Path | None:
 
     It is GRAYSAM_CACHE, or graysam/ in the user's cache folder where that exists: a home that people work in has one, a
     container that lives for one case has none, and must not lose time on writing one. An empty GRAYSAM_CACHE means no
-    cache. Compiled networks are for one CPU model, so each has a folder of its own; one that is there is used even
-    where nothing can be added to it, such as in a read-only container that was warmed when it was built.
+    cache. Compiled networks are for one CPU model with one set of instructions, as virtual machines hide some under the
+    same name, so each has a folder of its own; one that is there is used even where nothing can be added to it, such as
+    in a read-only container that was warmed when it was built.
     """
     chosen = os.environ.get("GRAYSAM_CACHE")
     if chosen == "":
@@ -265,8 +267,10 @@ def cache_folder() -> Path | None:
     base = Path(chosen or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     if not chosen and not base.is_dir():
         return None
-    model = "".join(letter if letter.isalnum() else "-" for letter in read_cpu_facts().model)
-    folder = base / "graysam" / f"openvino-{model}"
+    facts = read_cpu_facts()
+    model = "".join(letter if letter.isalnum() else "-" for letter in facts.model)
+    instructions = zlib.crc32(" ".join(sorted(facts.flags)).encode())
+    folder = base / "graysam" / f"openvino-{model}-{instructions:08x}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from graysam.boxes import Box
+from graysam.engines import openvino_engine
 from graysam.engines.openvino_engine import OpenVinoEngine, cache_folder
+from graysam.engines.select import CpuFacts
 from graysam.engines.torch_engine import TorchEngine
 from graysam.errors import EngineError
 from graysam.export import export
@@ -172,6 +174,18 @@ def test_the_compile_cache_lies_where_something_can_be_written_or_nowhere(tmp_pa
     assert cache_folder() is None
     monkeypatch.setenv("GRAYSAM_CACHE", "")
     assert cache_folder() is None
+
+
+def test_cpus_of_one_name_with_other_instructions_have_caches_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRAYSAM_CACHE", str(tmp_path))
+    facts = CpuFacts(frozenset({"avx2", "avx512f"}), "AMD EPYC", 2)
+    folders = []
+    for flags in ({"avx2", "avx512f"}, {"avx512f", "avx2"}, {"avx2"}):
+        monkeypatch.setattr(
+            openvino_engine, "read_cpu_facts", lambda flags=flags: replace(facts, flags=frozenset(flags))
+        )
+        folders.append(cache_folder())
+    assert folders[0] == folders[1] != folders[2]
 
 
 def test_a_cache_that_cannot_be_used_does_not_stop_a_prediction(exported, tmp_path, monkeypatch):
