@@ -109,7 +109,7 @@ def test_several_processes_train_through_torchrun_and_start_from_what_is_there()
     paths = Path("a.toml"), Path("s"), Path("o")
     command = training_command(*paths, minutes=3, processes=2, validate_prompts=9, initial=Path("i.pt"))
     assert command[1:6] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    assert command[-6:] == ["--init", "i.pt", "--validate-minutes", "0.75", "--validate-prompts", "9"]
+    assert command[-6:] == ["--init", "i.pt", "--validate-minutes", "1.0", "--validate-prompts", "9"]
 
 
 @pytest.mark.parametrize(("flags", "wanted"), [({"avx2"}, "fp32"), ({"avx512_bf16"}, "bf16")])
