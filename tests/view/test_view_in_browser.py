@@ -303,7 +303,9 @@ def test_twenty_quick_boxes_leave_no_queue_and_no_two_previews_at_once(page, ser
             under_way.add(message["seq"])
         elif not is_sent and message["type"] == "mask" and message["is_final"] is False:
             under_way.discard(message["seq"])
-        finals += is_sent and message["type"] == "box" and message["is_final"]
+        if is_sent and message["type"] == "box" and message["is_final"]:
+            finals += 1
+            under_way.clear()  # the server drops a preview that still waits when its final box comes
         most = max(most, len(under_way))
     assert finals == 20
     assert most == 1
