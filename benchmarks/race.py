@@ -13,8 +13,8 @@ The folder gets a run for each design; after each one come race.md with the tabl
 validations. `benchmarks.peers` makes docs/peers.md of race.json.
 
 Evaluation is kept short: a dozen objects of each modality and split, drawn by a fixed seed, the same for all rows, two
-boxes each; fewer timed runs where they are slow; and few prompts where a training validates. With 20 minutes of training
-that is about a fifth of them over all rows, and half of them for a row with 50 GMAC an image.
+boxes each; fewer timed runs where they are slow; and few prompts where a training validates. With 20 minutes of
+training that is about a fifth of them over all rows, and half of them for a row with 50 GMAC an image.
 """
 
 from __future__ import annotations
