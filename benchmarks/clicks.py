@@ -18,7 +18,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.recorded import BenchmarkError, write_figures
+from benchmarks.model_options import add_engine_options, engine_facts
+from benchmarks.recorded import BenchmarkError, rounded_means, write_figures
 from benchmarks.weights_id import weights_id
 from evaluation.dice import dice
 from evaluation.prompts import BoxKind, ValidationPrompt, validation_prompts
@@ -57,9 +58,7 @@ def click_means(engine: Engine, prompts: Sequence[ValidationPrompt]) -> dict[str
     for prompt in prompts:
         scores = dsc_by_clicks(engine, prompt)
         by_modality[prompt.entry.modality].append([scores[count] for count in COUNTS])
-    means = {modality: np.mean(group, axis=0) for modality, group in sorted(by_modality.items())}
-    means["mean"] = np.mean(list(means.values()), axis=0)
-    return {name: [round(float(value), 5) for value in values] for name, values in means.items()}
+    return rounded_means(by_modality)
 
 
 def click_table(figures: Mapping[str, Any]) -> str:
@@ -73,9 +72,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, help="folder of a model, or a checkpoint (default: those that ship)")
-    parser.add_argument("--engine", default="auto", choices=("auto", "openvino", "torch"))
-    parser.add_argument("--precision", default="fp32", choices=("auto", "fp32", "bf16", "int8"))
-    parser.add_argument("--threads", type=int)
+    add_engine_options(parser, precision="fp32")
     parser.add_argument("--store", type=Path, required=True, help="packed store")
     parser.add_argument("--split", default="far", help="split of the store (default: far)")
     parser.add_argument("--per-modality", type=int, default=55, help="objects of each modality (default: 55)")
@@ -103,9 +100,7 @@ def measure(options: argparse.Namespace) -> None:
         raise BenchmarkError(f"{weights}: the model {engine.spec.name!r} takes no clicks; give weights with hints.")
     prompts = validation_prompts(open_store(options.store), split=options.split, per_modality=options.per_modality)
     figures = {
-        "model": engine.spec.name,
-        "engine": engine.name,
-        "precision": engine.precision,
+        **engine_facts(engine),
         **weights_id(weights),
         "split": options.split,
         "boxes": BOXES,

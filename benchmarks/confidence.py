@@ -27,11 +27,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from benchmarks.model_options import add_engine_options, engine_facts
 from benchmarks.recorded import BenchmarkError, write_figures
-from benchmarks.volume_scores import drawn_boxes, volumes_of
+from benchmarks.volume_scores import drawn_boxes, load_objects, volumes_of
 from benchmarks.weights_id import weights_id
-from data_prep.convert import load_source
-from data_prep.objects import objects_of, paint
+from data_prep.objects import paint
 from data_prep.sources import Source
 from evaluation.dice import dice
 from evaluation.prompts import BOX_KIND_TITLES, BOX_KINDS, ValidationPrompt, validation_prompts
@@ -41,9 +41,8 @@ from graysam.console import run_command, tracked
 from graysam.engines.protocol import Engine
 from graysam.errors import GraySamError
 from graysam.export.folder import write_checksums
-from graysam.image.preprocessing import prepare_slice
 from graysam.inference.confidence import CONFIDENCE_FILE, FlagRule
-from graysam.inference.images import answer_prompts
+from graysam.inference.images import PromptedSlice
 from graysam.noisy_boxes import LARGEST_SHIFT_PX
 from graysam.prompts import USUAL_FIT, Prompt
 from graysam.store import PackedStore, index_hash, open_store
@@ -83,12 +82,10 @@ def judged_slices(engine: Engine, prompts: Sequence[ValidationPrompt]) -> list[J
     """Answer every prompt with a box of each kind; one encoding serves them all."""
     found = []
     for prompt in tracked(prompts, total=len(prompts), what="prompts"):
-        prepared = prepare_slice(prompt.image, engine.spec)
-        asked = [Prompt(prompt.boxes[kind], fit=USUAL_FIT) for kind in BOX_KINDS]
-        answers = answer_prompts(engine, prepared, engine.encode(prepared.canvas), asked)
-        size_hw = prompt.image.shape[0], prompt.image.shape[1]
+        prompted = PromptedSlice(engine, prompt.image)
+        answers = prompted.answer([Prompt(prompt.boxes[kind], fit=USUAL_FIT) for kind in BOX_KINDS])
         for kind, answer in zip(BOX_KINDS, answers, strict=True):
-            worth = dice(prompt.mask, answer.mask(size_hw))
+            worth = dice(prompt.mask, answer.mask(prompted.size_hw))
             found.append(Judged(prompt.entry.modality, kind, answer.confidence, worth))
     return found
 
@@ -99,8 +96,7 @@ def judged_volume(segmenter: Segmenter, source: Source) -> list[Judged]:
     Raises:
         PrepareError: the volume cannot be read.
     """
-    loaded = load_source(source)
-    objects, _ = objects_of(loaded.labels, source.labels, spacing_mm=loaded.spacing_mm)
+    loaded, objects = load_objects(source)
     if not objects:
         return []
     boxes = drawn_boxes(loaded, objects, source.name, margin=LARGEST_SHIFT_PX)
@@ -265,9 +261,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--volumes", type=Path, metavar="DATA", help="source data: judge its volumes of val, too")
     parser.add_argument("--most-volumes", type=int, help="of each data set, to be quick")
     parser.add_argument("--per-modality", type=int, default=30, help="prompts of each modality (default: 30)")
-    parser.add_argument("--engine", default="openvino", choices=("auto", "openvino", "torch"))
-    parser.add_argument("--precision", default="fp32", choices=("auto", "fp32", "bf16", "int8"))
-    parser.add_argument("--threads", type=int)
+    add_engine_options(parser, engine="openvino", precision="fp32")
     parser.add_argument("--page", type=Path, default=PAGE, help="page that gets the figures (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=RESULT, help="JSON file for every figure (default: %(default)s)")
     return parser.parse_args(argv)
@@ -304,9 +298,7 @@ def measured(segmenter: Segmenter, options: argparse.Namespace) -> dict[str, Any
         judged["volumes"] = judged_volumes(segmenter, options.volumes, most=options.most_volumes)
     flag_below = choose_threshold(judged[CHOSEN_ON])
     return {
-        "model": segmenter.engine.spec.name,
-        "engine": segmenter.engine.name,
-        "precision": segmenter.engine.precision,
+        **engine_facts(segmenter.engine),
         "poor_below": POOR_DSC,
         "flag_below": flag_below,
         "per_modality": options.per_modality,

@@ -20,10 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.model_options import add_engine_options, engine_facts
 from benchmarks.recorded import BenchmarkError, read_figures, write_figures
-from benchmarks.volume_scores import drawn_boxes, mean_dice
-from data_prep.convert import LoadedSource, load_source
-from data_prep.objects import ObjectMask, objects_of, paint
+from benchmarks.volume_scores import drawn_boxes, load_objects, mean_dice
+from benchmarks.weights_id import weights_id
+from data_prep.convert import LoadedSource
+from data_prep.objects import ObjectMask, paint
 from data_prep.sources import Source, find_sources
 from evaluation.tables import markdown_table
 from graysam.api import Segmenter, default_weights
@@ -90,8 +92,7 @@ def score_source(engine: Engine, source: Source) -> dict[str, Any]:
     Raises:
         PrepareError: it cannot be read.
     """
-    loaded = load_source(source)
-    objects, _ = objects_of(loaded.labels, source.labels, spacing_mm=loaded.spacing_mm)
+    loaded, objects = load_objects(source)
     row: dict[str, Any] = {"name": source.name, "dataset": source.dataset, "split": source.split}
     row["objects"] = len(objects)
     if len(objects) >= 2:
@@ -124,9 +125,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="source data with its index.csv")
     parser.add_argument("--splits", nargs="+", default=["far", "val"], help="splits to measure (default: far val)")
     parser.add_argument("--weights", type=Path, help="folder of a model, or a checkpoint (default: those that ship)")
-    parser.add_argument("--engine", default="auto", choices=("auto", "openvino", "torch"))
-    parser.add_argument("--precision", default="fp32", choices=("auto", "fp32", "bf16", "int8"))
-    parser.add_argument("--threads", type=int)
+    add_engine_options(parser, precision="fp32")
     parser.add_argument("--most-images", type=int, default=6, help="of each data set (default: 6)")
     parser.add_argument("--most-volumes", type=int, default=2, help="of each data set (default: 2)")
     parser.add_argument("--out", type=Path, required=True, help="JSON file; a run that was stopped goes on from it")
@@ -146,8 +145,9 @@ def measure(options: argparse.Namespace) -> int:
     Raises:
         BenchmarkError: the file is of other weights, or there is nothing to measure.
     """
-    engine = Segmenter.load(options.weights or default_weights(), options.engine, options.precision, options.threads)
-    facts = {"model": engine.engine.spec.name, "engine": engine.engine.name, "precision": engine.engine.precision}
+    weights = options.weights or default_weights()
+    engine = Segmenter.load(weights, options.engine, options.precision, options.threads).engine
+    facts = {**engine_facts(engine), **weights_id(weights)}
     figures: dict[str, Any] = {**facts, "rows": []}
     if options.out.is_file():
         figures = read_figures(options.out)
@@ -161,7 +161,7 @@ def measure(options: argparse.Namespace) -> int:
         if source.name in done:
             continue
         try:
-            row = score_source(engine.engine, source)
+            row = score_source(engine, source)
         except PrepareError as error:
             logger.error("%s: %s", source.name, error)
             failed += 1

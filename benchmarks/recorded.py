@@ -7,11 +7,11 @@ boxes are read as if they had today's.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.prompts import box_kind
+from evaluation.prompts import box_kind, means_with_mean
 from graysam.errors import GraySamError
 from graysam.files import written_whole
 
@@ -35,6 +35,12 @@ def read_figures(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise BenchmarkError(f"{path}: wanted a JSON object, got a {type(values).__name__}.")
     return {key: with_present_names(value) for key, value in values.items()}
+
+
+def rounded_means(by_modality: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, list[float]]:
+    """Average rows of numbers per modality, and under "mean" over the modalities, to five places, for a file."""
+    means = means_with_mean(by_modality)
+    return {name: [round(float(value), 5) for value in values] for name, values in means.items()}
 
 
 def split_of(figures: Mapping[str, Any]) -> str:

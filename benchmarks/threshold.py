@@ -27,7 +27,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.recorded import BenchmarkError, write_figures
+from benchmarks.model_options import add_engine_options, engine_facts
+from benchmarks.recorded import BenchmarkError, rounded_means, write_figures
 from benchmarks.weights_id import weights_id
 from evaluation.dice import dice
 from evaluation.prompts import BOX_KIND_TITLES, BOX_KINDS, BoxKind, ValidationPrompt, validation_prompts
@@ -37,8 +38,7 @@ from graysam.console import run_command, tracked
 from graysam.engines.protocol import Engine
 from graysam.engines.select import OPENVINO_FOLDERS, TORCH_FILE
 from graysam.export import export
-from graysam.image.preprocessing import prepare_slice
-from graysam.inference.images import BoxAnswer, answer_prompts
+from graysam.inference.images import BoxAnswer, PromptedSlice
 from graysam.prompts import USUAL_FIT, Prompt
 from graysam.store import index_hash, open_store
 from train.soup import write_soup
@@ -59,24 +59,17 @@ def dsc_curves(engine: Engine, prompts: Sequence[ValidationPrompt]) -> Curves:
     """Give the mean DSC at each threshold, by kind of box and modality; every box is taken for loose, as usual."""
     found: dict[BoxKind, dict[str, list[list[float]]]] = {kind: defaultdict(list) for kind in BOX_KINDS}
     for prompt in tracked(prompts, total=len(prompts), what="prompts"):
-        prepared = prepare_slice(prompt.image, engine.spec)
         said = [Prompt(prompt.boxes[kind], fit=USUAL_FIT) for kind in BOX_KINDS]
-        answers = answer_prompts(engine, prepared, engine.encode(prepared.canvas), said)
+        answers = PromptedSlice(engine, prompt.image).answer(said)
         for kind, answer in zip(BOX_KINDS, answers, strict=True):
             found[kind][prompt.entry.modality].append(_dsc_by_threshold(answer, prompt.mask))
-    return {kind: _means(by_modality) for kind, by_modality in found.items()}
+    return {kind: rounded_means(by_modality) for kind, by_modality in found.items()}
 
 
 def _dsc_by_threshold(answer: BoxAnswer, mask: NDArray[np.bool_]) -> list[float]:
     whole = np.full(mask.shape, -np.inf, np.float32)
     whole[answer.window] = answer.logits
     return [dice(mask, whole > threshold) for threshold in THRESHOLDS]
-
-
-def _means(by_modality: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, list[float]]:
-    means = {modality: np.mean(curves, axis=0) for modality, curves in sorted(by_modality.items())}
-    means["mean"] = np.mean(list(means.values()), axis=0)
-    return {name: [round(float(value), 5) for value in curve] for name, curve in means.items()}
 
 
 def choose_threshold(by_split: Mapping[str, Curves]) -> float:
@@ -115,9 +108,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--store", type=Path, required=True, help="packed store")
     parser.add_argument("--splits", nargs="+", default=["val", "far"], help="of the store (default: val far)")
     parser.add_argument("--per-modality", type=int, default=55, help="prompts of each modality (default: 55)")
-    parser.add_argument("--engine", default="openvino", choices=("auto", "openvino", "torch"))
-    parser.add_argument("--precision", default="fp32", choices=("auto", "fp32", "bf16", "int8"))
-    parser.add_argument("--threads", type=int)
+    add_engine_options(parser, engine="openvino", precision="fp32")
     parser.add_argument("--apply", action="store_true", help="move the best threshold to 0, and export the folder anew")
     parser.add_argument("--out", type=Path, help="JSON file for every figure")
     return parser.parse_args(argv)
@@ -158,9 +149,7 @@ def measured(weights: Path, options: argparse.Namespace) -> dict[str, Any]:
         for split in options.splits
     }
     return {
-        "model": engine.spec.name,
-        "engine": engine.name,
-        "precision": engine.precision,
+        **engine_facts(engine),
         **weights_id(weights),
         "per_modality": options.per_modality,
         "store_index_sha256": index_hash(options.store),

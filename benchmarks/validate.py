@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.model_options import add_engine_options, engine_facts
 from benchmarks.peer_scores import SliceMeans, held_peers, slice_columns, volume_columns, with_ours
 from benchmarks.recorded import BenchmarkError, read_figures, write_figures
 from benchmarks.volume_scores import VOLUME_BOX_KINDS, score_volumes, volume_figures, volume_key
@@ -89,9 +90,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--weights", type=Path, help="folder with model.pt, openvino, openvino-int8")
     which.add_argument("--checkpoint", type=Path, help="best.pt of a run; runs on torch")
-    parser.add_argument("--engine", default="auto", choices=("auto", "openvino", "torch"))
-    parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16", "int8"))
-    parser.add_argument("--threads", type=int)
+    add_engine_options(parser)
     parser.add_argument("--store", type=Path, help="packed store: score its slices of the split")
     parser.add_argument("--split", default="val", help="split of the store and of the volumes (default: val)")
     parser.add_argument("--per-modality", type=int, default=55, help="prompts of each modality (default: 55)")
@@ -192,12 +191,7 @@ def our_figures(
         BenchmarkError: there is nothing to score.
     """
     engine = segmenter.engine
-    figures: dict[str, Any] = {
-        "model": engine.spec.name,
-        "engine": engine.name,
-        "precision": engine.precision,
-        "split": options.split,
-    }
+    figures: dict[str, Any] = {**engine_facts(engine), "split": options.split}
     scores, failed = Scores(), 0
     if prompts:
         scores = score_kinds(prompts, engine_answer(engine))

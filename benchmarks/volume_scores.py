@@ -67,6 +67,17 @@ def volumes_of(data: Path, split: str) -> list[Source]:
     return found
 
 
+def load_objects(source: Source) -> tuple[LoadedSource, tuple[ObjectMask, ...]]:
+    """Read a case and give its objects, as `python -m data_prep` takes them from the labels.
+
+    Raises:
+        PrepareError: it cannot be read.
+    """
+    loaded = load_source(source)
+    objects, _ = objects_of(loaded.labels, source.labels, spacing_mm=loaded.spacing_mm)
+    return loaded, objects
+
+
 def drawn_boxes(loaded: LoadedSource, objects: Sequence[ObjectMask], name: str, *, margin: int) -> list[Any]:
     """Give a `Box` or `VolumeBox` for each object, each side up to `margin` px of 256 outwards.
 
@@ -87,8 +98,7 @@ def score_volume(source: Source, segmenter: Segmenter) -> list[VolumeScore]:
     Raises:
         PrepareError: the volume cannot be read.
     """
-    loaded = load_source(source)
-    objects, _ = objects_of(loaded.labels, source.labels, spacing_mm=loaded.spacing_mm)
+    loaded, objects = load_objects(source)
     if not objects:
         return []
     reference = paint(objects, loaded.labels.shape)

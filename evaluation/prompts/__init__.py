@@ -13,9 +13,9 @@ from evaluation.prompts.scoring import (
     answer_masks,
     engine_answer,
     means_by_kind,
+    means_with_mean,
     modality_means,
     score_kinds,
-    score_prompts,
 )
 from evaluation.prompts.validation_set import (
     BOX_KIND_MEANINGS,
@@ -45,8 +45,8 @@ __all__ = [
     "box_kind",
     "engine_answer",
     "means_by_kind",
+    "means_with_mean",
     "modality_means",
     "score_kinds",
-    "score_prompts",
     "validation_prompts",
 ]

@@ -7,7 +7,7 @@ evaluation/prompts/baselines.py has those that need no model.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +18,7 @@ from evaluation.prompts.validation_set import BOX_KINDS, BoxKind, ValidationProm
 from evaluation.surface_dice import contour_nsd
 from graysam.boxes import Box
 from graysam.engines.protocol import Engine
-from graysam.image.preprocessing import prepare_slice
-from graysam.inference.images import answer_prompts
+from graysam.inference.images import PromptedSlice
 from graysam.prompts import USUAL_FIT, BoxFit, Prompt
 
 Masks = list[NDArray[np.bool_]]
@@ -40,19 +39,13 @@ class PromptScore:
 
 def answer_masks(engine: Engine, image: NDArray[np.uint8], boxes: Sequence[Box], fit: BoxFit = USUAL_FIT) -> Masks:
     """Segment boxes of one image as the predictor does; one (H, W) mask for each box, which may overlap."""
-    prepared = prepare_slice(image, engine.spec)
-    answers = answer_prompts(engine, prepared, engine.encode(prepared.canvas), [Prompt(box, fit=fit) for box in boxes])
-    return [answer.mask((image.shape[0], image.shape[1])) for answer in answers]
+    prompted = PromptedSlice(engine, image)
+    return [answer.mask(prompted.size_hw) for answer in prompted.answer([Prompt(box, fit=fit) for box in boxes])]
 
 
 def engine_answer(engine: Engine, fit: BoxFit = USUAL_FIT) -> Answer:
     """Give an engine as a function that answers prompts, and tells a model with hints how the boxes fit."""
     return lambda image, boxes: answer_masks(engine, image, boxes, fit)
-
-
-def score_prompts(prompts: Sequence[ValidationPrompt], answer: Answer, kind: BoxKind) -> list[PromptScore]:
-    """Answer every prompt with its box of one kind and compare; one call of `answer` per prompt."""
-    return score_kinds(prompts, answer, (kind,))[kind]
 
 
 def score_kinds(
@@ -74,15 +67,16 @@ def score_kinds(
 
 def modality_means(scores: Sequence[PromptScore]) -> Means:
     """Give mean (DSC, NSD) per modality, and under "mean" the mean over modalities, which weigh the same."""
-    by_modality: dict[str, list[PromptScore]] = defaultdict(list)
+    by_modality: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for score in scores:
-        by_modality[score.modality].append(score)
-    means = {
-        modality: (float(np.mean([s.dsc for s in group])), float(np.mean([s.nsd for s in group])))
-        for modality, group in sorted(by_modality.items())
-    }
-    over_all = np.mean(list(means.values()), axis=0)
-    means["mean"] = float(over_all[0]), float(over_all[1])
+        by_modality[score.modality].append((score.dsc, score.nsd))
+    return {name: (float(dsc), float(nsd)) for name, (dsc, nsd) in means_with_mean(by_modality).items()}
+
+
+def means_with_mean(by_modality: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, NDArray[np.float64]]:
+    """Average rows of K numbers per modality, and under "mean" over the modalities, which weigh the same: (K,) each."""
+    means = {modality: np.mean(rows, axis=0) for modality, rows in sorted(by_modality.items())}
+    means["mean"] = np.mean(list(means.values()), axis=0)
     return means
 
 

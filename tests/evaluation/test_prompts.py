@@ -11,7 +11,7 @@ from evaluation.prompts import (
     answer_filled_box,
     box_kind,
     modality_means,
-    score_prompts,
+    score_kinds,
     validation_prompts,
 )
 from graysam.boxes import Box
@@ -82,16 +82,16 @@ def test_earlier_names_of_the_kinds_of_boxes_are_still_understood():
 
 def test_a_filled_box_answers_a_rectangle_exactly_and_an_ellipse_covers_pi_quarters(tmp_path):
     prompts = validation_prompts(store_of(tmp_path, "val"))
-    filled = score_prompts(prompts, answer_filled_box, "tight")
+    filled = score_kinds(prompts, answer_filled_box, ["tight"])["tight"]
     assert (filled[0].dsc, filled[0].nsd) == (1.0, 1.0)
-    ellipse = score_prompts(prompts, answer_ellipse, "tight")
+    ellipse = score_kinds(prompts, answer_ellipse, ["tight"])["tight"]
     # Dice of an ellipse in its rectangle: 2 (pi / 4) / (1 + pi / 4) = 0.880
     assert ellipse[0].dsc == pytest.approx(0.880, abs=0.01)
 
 
 def test_grabcut_finds_a_bright_rectangle(tmp_path):
     prompts = validation_prompts(store_of(tmp_path, "val"))
-    assert score_prompts(prompts, BASELINES["GrabCut"], "both_ways")[0].dsc > 0.9
+    assert score_kinds(prompts, BASELINES["GrabCut"], ["both_ways"])["both_ways"][0].dsc > 0.9
 
 
 def test_modalities_weigh_the_same_however_many_prompts_they_have(tmp_path):

@@ -328,16 +328,21 @@ def test_a_right_drag_changes_the_contrast_and_the_wheel_zooms_to_the_pointer(pa
 # --- clicks ---
 
 
+def page_with_a_box(driver, served):
+    driver.get(served.address)
+    page = DrivenPage(driver)
+    page.open("2DBox_US_1", IMAGE_WH)
+    page.draw(5, 7, 26, 29)
+    page.settled()
+    return page
+
+
 def test_clicks_add_and_remove_as_the_python_api_does_for_the_same_prompts(driver, folder, checkpoint, tmp_path):
     from graysam.engines.torch_engine import TorchEngine
 
     engine = TorchEngine.load(checkpoint)
     with running(folder, tmp_path / "out", engine) as served:
-        driver.get(served.address)
-        page = DrivenPage(driver)
-        page.open("2DBox_US_1", IMAGE_WH)
-        page.draw(5, 7, 26, 29)
-        page.settled()
+        page = page_with_a_box(driver, served)
         page.wait("return !document.querySelector('#tool-add').hidden")
         page.key("c")
         for x, y, modifiers in ((20, 20, 0), (9, 12, 1)):  # 1: Alt
@@ -369,11 +374,7 @@ def test_a_person_says_how_a_box_fits_and_removes_without_a_keyboard(driver, fol
     loose, tight = answer("loose"), answer("tight")
     assert not np.array_equal(loose, tight)
     with running(folder, tmp_path / "out", engine) as served:
-        driver.get(served.address)
-        page = DrivenPage(driver)
-        page.open("2DBox_US_1", IMAGE_WH)
-        page.draw(5, 7, 26, 29)
-        page.settled()
+        page = page_with_a_box(driver, served)
         wait_for_labels(page, served, loose)
         page.run(
             "const e = document.querySelector('#box-fit'); e.value = 'tight'; e.dispatchEvent(new Event('change'))"
@@ -395,11 +396,7 @@ def test_a_person_says_how_a_box_fits_and_removes_without_a_keyboard(driver, fol
 def test_the_page_says_so_where_the_model_does_not_follow_a_click(driver, folder, tmp_path):
     """The engine looks at brightness alone: a click inside on what is bright is heeded, one that removes it is not."""
     with running(folder, tmp_path / "out", BrightEngine(spec=replace(PLAIN_TINY, hints=True))) as served:
-        driver.get(served.address)
-        page = DrivenPage(driver)
-        page.open("2DBox_US_1", IMAGE_WH)
-        page.draw(5, 7, 26, 29)
-        page.settled()
+        page = page_with_a_box(driver, served)
         for tool, is_heeded in (("#tool-add", True), ("#tool-remove", False)):
             page.press_button(tool)
             page.mouse("mousePressed", page.css(16, 18), held="left")
