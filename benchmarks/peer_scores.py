@@ -18,7 +18,7 @@ Figures = Mapping[str, Any]
 SliceMeans = Mapping[BoxKind, Means]
 
 PEER_TITLES: Final = {"litemedsam": "LiteMedSAM"}
-TOLD: Final = "told so"
+TOLD: Final = "said to be tight"
 """What the column of a model is called that was told that tight boxes are tight."""
 
 

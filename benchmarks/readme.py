@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peer_scores import cell_note, slice_cell, slice_columns, volume_cell, volume_columns
+from benchmarks.peer_scores import TOLD, cell_note, slice_cell, slice_columns, volume_cell, volume_columns
 from benchmarks.recorded import BenchmarkError, read_figures, split_of
 from benchmarks.volume_scores import VOLUME_BOX_KINDS, volume_key
 from evaluation.prompts import BOX_KINDS, BoxKind
@@ -213,7 +213,7 @@ def validation_part(figures: Figures) -> str:
 
 def _who_answers(figures: Figures) -> str:
     """Say what a model with hints was told of the boxes, and what the columns of another model are."""
-    told = "GraySAM takes every box for loose, but where it was told so that boxes are tight. "
+    told = f'GraySAM takes every box for loose, but where a column says "{TOLD}" (`--box-fit tight`). '
     peer = "LiteMedSAM with its released weights, in fp32; in volumes with the propagation of GraySAM. "
     return (told if "slices_told" in figures else "") + (peer if PEER in figures.get("peers", {}) else "")
 

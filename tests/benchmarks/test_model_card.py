@@ -167,4 +167,4 @@ def test_the_best_threshold_stands_in_the_card_with_its_curve(tmp_path):
 def test_the_card_says_when_a_model_was_told_that_boxes_are_tight():
     assert kinds_list({"slices": SLICES}).splitlines()[-1].startswith('- "off both ways"')
     told = {"slices": SLICES, "slices_told": {"tight": {"mean": [0.9, 0.8]}}}
-    assert '- "told so": with `--box-fit tight`' in kinds_list(told)
+    assert '- "said to be tight": with `--box-fit tight`' in kinds_list(told)

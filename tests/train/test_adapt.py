@@ -300,14 +300,32 @@ def test_long_volumes_are_thinned_to_pairs_of_slices(tmp_path: Path, monkeypatch
 
 
 def test_from_twenty_patients_on_a_fifth_is_held_out_and_some_are_watched(tmp_path: Path):
-    (fold,) = divided(write_npz(tmp_path / "data", 20), tmp_path).folds
+    plan = divided(write_npz(tmp_path / "data", 20), tmp_path)
+    (fold,) = plan.folds
     assert [len(part) for part in (fold.train, fold.watched, fold.held_out)] == [13, 3, 4]
     assert len({entry.case for entry in (*fold.train, *fold.watched, *fold.held_out)}) == 20
+    assert len(plan.learnt) == 20  # by the model that is kept
 
 
-def test_the_smallest_share_about_as_good_as_the_best_is_taken():
-    assert best_share({0.4: 0.800, 0.7: 0.8185, 1.0: 0.820}) == 0.7
-    assert best_share({0.4: 0.9, 0.7: 0.8, 1.0: 0.7}) == 0.4
+def test_what_index_csv_holds_out_is_never_learnt_from(tmp_path: Path):
+    data = write_pictures(tmp_path / "data", 6)
+    rows = [f"data,case{number:02d},{number},{'val' if number < 2 else 'train'}" for number in range(6)]
+    (data / "index.csv").write_text("dataset,case,group,split\n" + "\n".join(rows) + "\n")
+    assert sorted(entry.case for entry in divided(data, tmp_path).learnt) == ["case02", "case03", "case04", "case05"]
+
+
+def test_the_smallest_share_with_most_of_the_best_gain_is_taken():
+    old = 0.80  # 85 % of the best gain below are 0.034
+    assert best_share({0.0: old, 0.4: 0.833, 0.7: 0.835, 1.0: 0.840}) == 0.7
+    assert best_share({0.0: old, 0.4: 0.9, 0.7: 0.8, 1.0: 0.7}) == 0.4
+    assert best_share({0.0: old, 0.4: 0.78, 0.7: 0.79, 1.0: 0.70}) == 0.7  # none gains: the best one
+
+
+def test_a_pass_learns_at_most_two_objects_of_an_image_and_a_batch_takes_eight(tmp_path: Path):
+    entries = gather(write_npz(tmp_path / "data", 12), tmp_path / "cases.store", Reading()).store.entries
+    assert recipe.steps_of_a_pass(entries) == 12 / 8
+    crowded = [replace(entry, objects=entry.objects * 5) for entry in entries]
+    assert recipe.steps_of_a_pass(crowded) == 24 / 8
 
 
 def test_a_mean_of_weights_leaves_counters_alone():

@@ -89,14 +89,15 @@ def fit(
         trainer.run(float("inf"), after_step=after_step)
     if asked:
         raise Interrupted
-    kept = torch.load(folder / "best.pt", weights_only=True) if trainer.watches else trainer.shipped({})
-    write_atomically(result, {**kept, "steps": trainer.progress.step})
+    last = {"step": trainer.progress.step}
+    kept = torch.load(folder / "best.pt", weights_only=True) if trainer.watches else trainer.shipped(last)
+    write_atomically(result, kept)
     return read_weights(result)
 
 
 def steps_taken(folder: Path) -> int:
-    """Give how many steps a finished training took."""
-    return int(torch.load(folder / RESULT, weights_only=True)["steps"])
+    """Give after how many steps of a finished training its weights were taken."""
+    return int(torch.load(folder / RESULT, weights_only=True)["validation"]["step"])
 
 
 @contextmanager

@@ -50,18 +50,15 @@ class Plan:
 
     Attributes:
         folds: one, or as many as the cross-validation has.
+        learnt: slices that the model which is kept learns from: all but those that index.csv holds out.
         patients: how many there are.
         notes: what is to be known of it, a sentence each.
     """
 
     folds: tuple[Fold, ...]
+    learnt: tuple[StoreEntry, ...]
     patients: int
     notes: tuple[str, ...]
-
-    @property
-    def is_cross_validation(self) -> bool:
-        """Tell whether every patient is judged."""
-        return len(self.folds) > 1
 
 
 def plan_folds(gathered: Gathered, *, seed: int) -> Plan:
@@ -90,11 +87,13 @@ def plan_folds(gathered: Gathered, *, seed: int) -> Plan:
     if own and others:
         watched = own[: round(WATCHED_SHARE * len(own))] if len(own) >= MANY_PATIENTS else []
         notes.append("the held-out cases are those that index.csv does not give to the split train.")
-        return Plan((Fold(slices(own[len(watched) :]), slices(watched), slices(others)),), len(order), tuple(notes))
+        fold = Fold(slices(own[len(watched) :]), slices(watched), slices(others))
+        return Plan((fold,), slices(own), len(order), tuple(notes))
     if len(order) >= MANY_PATIENTS:
         held, watched_count = round(HELD_OUT_SHARE * len(order)), round(WATCHED_SHARE * len(order))
         parts = order[:held], order[held : held + watched_count], order[held + watched_count :]
-        return Plan((Fold(slices(parts[2]), slices(parts[1]), slices(parts[0])),), len(order), tuple(notes))
+        fold = Fold(slices(parts[2]), slices(parts[1]), slices(parts[0]))
+        return Plan((fold,), slices(order), len(order), tuple(notes))
     count = min(MOST_FOLDS, len(order))
     folds = tuple(
         Fold(
@@ -104,7 +103,7 @@ def plan_folds(gathered: Gathered, *, seed: int) -> Plan:
         )
         for number in range(count)
     )
-    return Plan(folds, len(order), tuple(notes))
+    return Plan(folds, slices(order), len(order), tuple(notes))
 
 
 def _given(patient: Patient, given: Mapping[Case, str]) -> str:

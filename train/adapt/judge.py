@@ -36,7 +36,7 @@ MOST_ROUNDS: Final = 4
 DRAWN_SEED: Final = 2026
 DRAWN_SLICES: Final = 8
 OBJECTS_PER_PICTURE: Final = 3
-ABOUT_AS_GOOD: Final = 0.002
+MOST_OF_THE_GAIN: Final = 0.85
 CLEAR_GAIN: Final = 0.005
 
 Masks = Sequence[NDArray[np.bool_]]
@@ -96,14 +96,13 @@ class Judged:
 
     Attributes:
         prompts: what was asked.
-        ellipse, untouched: scores of the ellipse and of the old weights.
-        by_share: scores by the share of the new weights in the mean with the old ones.
+        ellipse: scores of the ellipse.
+        by_share: scores by the share of the new weights in the mean with the old ones; 0 has those of the old ones.
         watched: the mean DSC of the watched cases by that share; empty where none are watched.
     """
 
     prompts: list[ValidationPrompt]
     ellipse: Scores
-    untouched: Scores
     by_share: dict[float, Scores]
     watched: dict[float, float]
 
@@ -120,13 +119,12 @@ def judge_fold(
 ) -> Judged:
     """Score held-out and watched prompts with every share of the new weights, and with none of them."""
     by_share, by_watched = {}, {}
-    for share in shares:
+    for share in (0.0, *shares):
         answer = answer_with(share)
         by_share[share] = scores_of(prompts, answer)
         if watched:
             by_watched[share] = quality(scores_of(watched, answer))
-    untouched = scores_of(prompts, answer_with(0.0))
-    return Judged(prompts, scores_of(prompts, answer_ellipse), untouched, by_share, by_watched)
+    return Judged(prompts, scores_of(prompts, answer_ellipse), by_share, by_watched)
 
 
 def pooled(scores: Sequence[Scores]) -> Scores:
@@ -184,9 +182,15 @@ def quality(scores: Scores) -> float:
 
 
 def best_share(by_share: Mapping[float, float]) -> float:
-    """Choose a share of the new weights by the mean DSC that each gave: the smallest one about as good as the best."""
-    best = max(by_share.values())
-    return min(share for share, value in by_share.items() if value >= best - ABOUT_AS_GOOD)
+    """Choose a share of the new weights: the smallest one with most of what the best one gains, as it forgets less.
+
+    Args:
+        by_share: the mean DSC that each share gave; 0 has that of the old weights, and is not chosen.
+    """
+    old, new = by_share[0.0], {share: value for share, value in by_share.items() if share > 0}
+    best = max(new.values())
+    wanted = old + MOST_OF_THE_GAIN * (best - old) if best > old else best
+    return min(share for share, value in new.items() if value >= wanted)
 
 
 def is_clear_gain(before: Scores, after: Scores, cases: Sequence[str]) -> bool:

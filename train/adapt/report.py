@@ -144,9 +144,8 @@ def _method(outcome: Outcome) -> list[str]:
         f"Trained: {METHOD_NAMES[outcome.method]}; {outcome.steps} steps, at most {outcome.minutes:g} minutes in all.",
         f"Kept: a mean of {100 * outcome.share:.0f} % new weights and {100 * (1 - outcome.share):.0f} % old ones, so "
         "that the model forgets less. Cases that the scores are not of chose the share.",
+        "The weights that are kept were trained as those that were judged, but on all cases that may be learnt from.",
     ]
-    if outcome.folds > 1:
-        lines.append("The weights were trained on all cases, in the same way as those that were judged.")
     if outcome.int8_agreement is not None:
         lines.append(
             f"The scores are those of fp32; answers in int8 agree with it to {_percent(outcome.int8_agreement)} %."

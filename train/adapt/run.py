@@ -27,7 +27,7 @@ from graysam.export import export
 from graysam.models.checkpoint import halved, load_model
 from graysam.models.network import Network
 from train.adapt.cases import AdaptError, Gathered, Reading, gather
-from train.adapt.fit import Tell, fit, steps_taken
+from train.adapt.fit import RESULT, Tell, fit, steps_taken
 from train.adapt.folds import Fold, Plan, plan_folds
 from train.adapt.judge import (
     MOST_PROMPTS,
@@ -46,9 +46,10 @@ from train.adapt.judge import (
     pooled,
 )
 from train.adapt.outcome import Drawn, Outcome, Worst
-from train.adapt.recipe import SHARES, Method, chosen_method, recipe
+from train.adapt.recipe import MOST_PASSES, SHARES, Method, chosen_method, recipe, steps_of_a_pass
 from train.adapt.report import REPORT_FILE, write_report
 from train.engine import NetworkEngine
+from train.initial import read_weights
 from train.run_folder import write_atomically
 
 logger = logging.getLogger("adapt")
@@ -128,9 +129,9 @@ def adapt_to(gathered: Gathered, old: Network, settings: Settings, work: Path) -
 
         judged = [trainer.judge(number, fold, tell) for number, fold in enumerate(plan.folds)]
         shares, share = _chosen_shares(judged)
-        new = trainer.final(len(plan.folds), tell)
+        new = trainer.final(tell)
     before, after = (
-        pooled([each.untouched for each in judged]),
+        pooled([each.by_share[0.0] for each in judged]),
         pooled([each.by_share[own] for each, own in zip(judged, shares, strict=True)]),
     )
     weights = blended(old.state_dict(), new, share)
@@ -167,22 +168,27 @@ class _Adapting:
         self._gathered, self._plan, self._method, self._settings, self._work = gathered, plan, method, settings, work
         self._old = {name: value.clone() for name, value in old.state_dict().items()}
         self._network = old
-        # In cross-validation one more model is trained, on all cases: the one that is kept.
-        self._runs = len(plan.folds) + (1 if plan.is_cross_validation else 0)
+        # One more model is trained, on all cases: the one that is kept.
+        self._runs = len(plan.folds) + 1
 
     def judge(self, number: int, fold: Fold, tell: Tell) -> Judged:
         """Train on a fold, and compare old and new on its held-out cases."""
-        new = self._fit(number, fold, tell)
+        new = self._fit(number, fold, MOST_PASSES, tell)
         store = self._gathered.store
         prompts = held_out_prompts(store, fold.held_out, most=MOST_PROMPTS // len(self._plan.folds))
         watched = held_out_prompts(store, fold.watched, most=WATCHED_PROMPTS) if fold.watched else []
         return judge_fold(prompts, watched, lambda share: self._answer(new, share), SHARES)
 
-    def final(self, number: int, tell: Tell) -> Mapping[str, Tensor]:
-        """Give the new weights to keep: of all cases after a cross-validation, else of the one training."""
-        if not self._plan.is_cross_validation:
-            return self._fit(0, self._plan.folds[0], tell)
-        return self._fit(number, Fold(tuple(self._gathered.store.entries), (), ()), tell)
+    def final(self, tell: Tell) -> Mapping[str, Tensor]:
+        """Give the new weights to keep: of all cases, which are seen as often as did best in the watched trainings."""
+        folds = self._plan.folds
+        passes = [
+            steps_taken(self._folder(number)) / steps_of_a_pass(fold.train)
+            for number, fold in enumerate(folds)
+            if fold.watched
+        ]
+        kept = Fold(self._plan.learnt, (), ())
+        return self._fit(len(folds), kept, float(np.mean(passes)) if passes else MOST_PASSES, tell)
 
     def drawn(self, weights: Mapping[str, Tensor]) -> Drawn:
         """Compare old and new on drawn pictures."""
@@ -202,21 +208,24 @@ class _Adapting:
         found = []
         for after, number, place in ranked[:WORST_SHOWN]:
             prompt, box = judged[number].prompts[place], judged[number].prompts[place].boxes["outwards"]
-            new = self._fit(number, self._plan.folds[number], lambda done, what: None)
+            new = read_weights(self._folder(number) / RESULT)
             masks = [self._answer(new, share)(prompt.image, [box])[0] for share in (0.0, shares[number])]
-            before = float(judged[number].untouched[place, :, 0].mean())
+            before = float(judged[number].by_share[0.0][place, :, 0].mean())
             name = prompt.entry.case + (f", slice {prompt.entry.z}" if prompt.entry.z >= 0 else "")
             found.append(Worst(name, prompt.image, prompt.mask, masks[0], masks[1], box, before, after))
         return tuple(found)
 
     def steps(self) -> int:
         """Give the steps of the training whose weights are kept."""
-        return steps_taken(self._work / f"run{self._runs - 1}")
+        return steps_taken(self._folder(len(self._plan.folds)))
 
     def _answer(self, new: Mapping[str, Tensor], share: float) -> AnswerBoth:
         return answer_of(NetworkEngine(loaded(self._network, blended(self._old, new, share))))
 
-    def _fit(self, number: int, fold: Fold, tell: Tell) -> dict[str, Tensor]:
+    def _folder(self, number: int) -> Path:
+        return self._work / f"run{number}"
+
+    def _fit(self, number: int, fold: Fold, passes: float, tell: Tell) -> dict[str, Tensor]:
         settings = self._settings
         config = recipe(
             self._network.spec,
@@ -226,12 +235,13 @@ class _Adapting:
             seed=settings.seed + number,
             bf16=read_cpu_facts().has_bf16,
             watched=WATCHED_PROMPTS,
+            passes=passes,
         )
 
         def told(share: float, what: str) -> None:
             tell((number + share) / self._runs, f"training {number + 1} of {self._runs}, {what}")
 
-        return fit(fold, self._gathered.store, config, self._work / f"run{number}", initial=self._old, tell=told)
+        return fit(fold, self._gathered.store, config, self._folder(number), initial=self._old, tell=told)
 
 
 def _chosen_shares(judged: Sequence[Judged]) -> tuple[list[float], float]:
@@ -246,7 +256,9 @@ def _chosen_shares(judged: Sequence[Judged]) -> tuple[list[float], float]:
     by_fold = [each.qualities() for each in judged]
 
     def best_of(numbers: Sequence[int]) -> float:
-        return best_share({share: float(np.mean([by_fold[number][share] for number in numbers])) for share in SHARES})
+        return best_share(
+            {share: float(np.mean([by_fold[number][share] for number in numbers])) for share in (0.0, *SHARES)}
+        )
 
     everyone = range(len(judged))
     return [best_of([other for other in everyone if other != number]) for number in everyone], best_of(everyone)
