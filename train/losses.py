@@ -1,9 +1,7 @@
 """Compares a decoder's answers with the objects: cross-entropy, Dice, and the squared error of the predicted IoU.
 
-Logits come from the network and targets from the batch; the weighted sum goes back to `train.trainer`. The weights are
-those of [loss] in the config.
-
-Logits come from the network and targets from its frame, both on the decoder's grid; the sum goes to the trainer.
+Logits come from the network and targets from its frame, both on the decoder's grid; the sum, weighted as [loss] of the
+config says, goes back to `train.trainer`.
 """
 
 from __future__ import annotations
