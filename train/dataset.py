@@ -1,10 +1,8 @@
 """Makes the batches of a run: slices and objects of the training split, changed at random, as tensors.
 
-Slices come from a packed store held in memory, chosen by `train.sampling` and varied by `train.augment`; they go
-through the predictor's own preparation to `train.trainer`, so that training and prediction see the same.
-
-Slices and objects come from `graysam.store`; canvases, decoder inputs and targets go to `train.trainer` and
-`train.distill`.
+Slices and objects come from a packed store (`graysam.store`) held in memory, are chosen by `train.sampling` and varied
+by `train.augment`. They go through the predictor's own preparation, so that training and prediction see the same;
+canvases, decoder inputs and targets go to `train.trainer` and `train.distill`.
 """
 
 from __future__ import annotations
@@ -238,7 +236,7 @@ class BatchSource:
         rank: int = 0,
         processes: int = 1,
     ) -> None:
-        self._memory, self._spec, self._config = memory, spec, config
+        self.memory, self._spec, self._config = memory, spec, config
         self._seed, self._rank, self._processes = seed, rank, processes
         self._sampler = build_sampler(memory.entries, config, seed=seed)
         self._frame = frame_class(spec)
@@ -316,9 +314,9 @@ class BatchSource:
             image, shapes = synthetic_slice(wanted, rng)
             return DrawnImage(image, tuple(shapes), (None,) * wanted, config)
         entry = self._sampler.draw(number, rng)
-        image, alone = self._memory.slice_for(self._spec, entry), self._memory.image(entry)
-        objects = choose_objects(self._memory.object_count(entry), wanted, rng)
-        masks = self._memory.masks(entry, objects)
+        image, alone = self.memory.slice_for(self._spec, entry), self.memory.image(entry)
+        objects = choose_objects(self.memory.object_count(entry), wanted, rng)
+        masks = self.memory.masks(entry, objects)
         propagated: list[Propagated | None] = [None] * wanted
         soft: dict[int, NDArray[np.uint8]] = {}
         for place, mask in enumerate(masks):
@@ -326,19 +324,19 @@ class BatchSource:
                 found = superpixel_mask(alone, rng)
                 masks[place] = mask if found is None else found
             elif config.pseudo and rng.random() < config.pseudo:
-                found = self._memory.pseudo_mask(entry, rng)
+                found = self.memory.pseudo_mask(entry, rng)
                 masks[place] = mask if found is None else found
             elif config.soft and rng.random() < config.soft:
-                probabilities = self._memory.soft_map(entry, objects[place])
+                probabilities = self.memory.soft_map(entry, objects[place])
                 soft.update({} if probabilities is None else {place: probabilities})
             elif config.propagation and rng.random() < config.propagation:
-                propagated[place] = self._memory.propagated(entry, objects[place], self._spec, rng)
-        tight = config.modality_tight.get(self._memory.entries[entry].modality, config.tight)
+                propagated[place] = self.memory.propagated(entry, objects[place], self._spec, rng)
+        tight = config.modality_tight.get(self.memory.entries[entry].modality, config.tight)
         noise = replace(config, tight=tight)
         others: list[NDArray[np.bool_]] = []
         if self._spec.hints:
-            further = chosen_others(self._memory.object_count(entry), objects, rng, most=MOST_OTHERS)
-            others = self._memory.masks(entry, further)
+            further = chosen_others(self.memory.object_count(entry), objects, rng, most=MOST_OTHERS)
+            others = self.memory.masks(entry, further)
         return DrawnImage(
             image, tuple(masks), tuple(propagated), noise, tuple(others), soft, stacked=image.ndim > alone.ndim
         )

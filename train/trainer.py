@@ -1,4 +1,4 @@
-"""Trains one model: takes batches of `train.dataset`, moves the weights, validates, and writes the run folder.
+"""Trains one model: moves its weights batch by batch, validates, and writes the run folder.
 
 Batches come from `train.dataset`, the settings from `train.config`; weights, logs and pictures go to the run folder.
 

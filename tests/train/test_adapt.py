@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -21,15 +22,19 @@ import graysam.cli
 from graysam.boxes import Box
 from graysam.export import export
 from graysam.formats.npz import read_labels, write_case
-from graysam.models.checkpoint import save_checkpoint
+from graysam.models.checkpoint import load_model, save_checkpoint
 from graysam.models.network import build_network
 from graysam.store import PackedStore, StoreWriter, encode_image, encode_runs, open_store
 from train.adapt import recipe
 from train.adapt.cases import AdaptError, Reading, gather, thinned
-from train.adapt.folds import Plan, plan_folds
+from train.adapt.folds import Plan, in_split, plan_folds
 from train.adapt.judge import best_share, blended, drawn_objects, is_clear_gain
+from train.adapt.keeping import Keeper, deviation
 from train.adapt.outcome import Drawn, Outcome, Worst
 from train.adapt.report import render_report, verdict
+from train.config import DataConfig
+from train.dataset import BatchSource, SliceMemory
+from train.trainer import PromptedForward
 
 SIDE = 48
 ROOT = Path(__file__).resolve().parents[2]
@@ -326,6 +331,37 @@ def test_a_pass_learns_at_most_two_objects_of_an_image_and_a_batch_takes_eight(t
     assert recipe.steps_of_a_pass(entries) == 12 / 8
     crowded = [replace(entry, objects=entry.objects * 5) for entry in entries]
     assert recipe.steps_of_a_pass(crowded) == 24 / 8
+
+
+def test_the_deviation_from_the_old_answers_is_a_divergence_of_probabilities():
+    """The old model says 3/4, the new one 1/2: 3/4 ln(3/2) + 1/4 ln(1/2)."""
+    old = torch.full((1, 2, 2), math.log(3))
+    assert deviation(torch.zeros(1, 2, 2), old).item() == pytest.approx(0.130812, abs=1e-5)
+    assert deviation(old, old).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_keeping_pulls_a_changed_model_back_to_the_old_answers(tmp_path: Path, untrained: Path):
+    store = gather(write_npz(tmp_path / "data", 5), tmp_path / "cases.store", Reading()).store
+    memory = SliceMemory(store.with_entries(in_split(store.entries, "train")), "train")
+    old, new = load_model(untrained / "model.pt"), load_model(untrained / "model.pt")
+    keeper = Keeper(old, BatchSource(memory, TINY, recipe.kept_data(DataConfig()), seed=0), weight=2.0)
+    forward = PromptedForward(new)
+    assert keeper.loss(forward, 0).item() == pytest.approx(0, abs=1e-6)
+    with torch.no_grad():
+        for value in new.parameters():
+            value += 0.05 * torch.randn_like(value)
+    optimiser = torch.optim.Adam(new.parameters(), lr=0.01)
+    losses = []
+    for _ in range(10):
+        optimiser.zero_grad()
+        loss = keeper.loss(forward, 0)
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[0] > 0.001
+    assert losses[-1] < 0.5 * losses[0]
+    before = torch.load(untrained / "model.pt", weights_only=True)["model"]
+    assert all(torch.equal(old.state_dict()[name].half(), value.half()) for name, value in before.items())
 
 
 def test_a_mean_of_weights_leaves_counters_alone():

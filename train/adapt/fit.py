@@ -6,7 +6,7 @@ The plan comes from `train.adapt.folds`, the numbers from `train.adapt.recipe`; 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -14,9 +14,13 @@ from types import FrameType
 import torch
 from torch import Tensor
 
+from graysam.models.network import Network
 from graysam.store import PackedStore
 from train.adapt.folds import Fold, in_split
+from train.adapt.keeping import Keeper
+from train.adapt.recipe import KEEPING_WEIGHT, kept_data
 from train.config import RunConfig
+from train.dataset import BatchSource
 from train.initial import read_weights
 from train.run_folder import write_atomically
 from train.trainer import Terms, Trainer
@@ -35,9 +39,25 @@ class Interrupted(KeyboardInterrupt):
 
 
 class CaseTrainer(Trainer):
-    """A trainer that draws no pictures and, where no cases are watched, validates nothing."""
+    """Keeps what the model knew, draws no pictures and, where no cases are watched, validates nothing."""
 
     watches = True
+    keeper: Keeper | None = None
+
+    def keep(self, old: Network) -> None:
+        """Pull the answers to what nobody labelled to those of the old network."""
+        kept = BatchSource(self.source.memory, old.spec, kept_data(self.config.data), seed=self.config.seed)
+        self.keeper = Keeper(old, kept, weight=KEEPING_WEIGHT)
+
+    def gradients(self) -> dict[str, Tensor]:
+        """Leave the next step's gradient in the model, that of keeping too; give the loss's parts."""
+        parts = super().gradients()
+        if self.keeper is None:
+            return parts
+        with self.mixed_precision():
+            kept = self.keeper.loss(self.forward, self.progress.step)
+        kept.backward()  # type: ignore[no-untyped-call]
+        return {**parts, "kept": kept.detach()}
 
     def draw(self) -> None:
         """Leave curves and pictures to the report."""
@@ -49,7 +69,7 @@ class CaseTrainer(Trainer):
 
 
 def fit(
-    fold: Fold, store: PackedStore, config: RunConfig, folder: Path, *, initial: Mapping[str, Tensor], tell: Tell
+    fold: Fold, store: PackedStore, config: RunConfig, folder: Path, *, old: Network, tell: Tell
 ) -> dict[str, Tensor]:
     """Train on a fold's cases, or go on where an earlier call was stopped, and give the plain weights.
 
@@ -58,7 +78,7 @@ def fit(
         store: has its slices.
         config: see `recipe`.
         folder: takes the state of the training.
-        initial: the weights to start from.
+        old: the network to start from, which is left as it is.
         tell: shown the progress.
 
     Raises:
@@ -71,7 +91,8 @@ def fit(
     # The trainer wants prompts to validate on; with none to watch, some that are learnt from stand in, never asked.
     watched = fold.watched or fold.train[:STAND_INS]
     view = store.with_entries([*in_split(fold.train, "train"), *in_split(watched, "val")])
-    trainer = CaseTrainer(config, view, folder, torch.device("cpu"), initial=initial)
+    trainer = CaseTrainer(config, view, folder, torch.device("cpu"), initial=old.state_dict())
+    trainer.keep(old)
     trainer.watches = bool(fold.watched)
     trainer.resume()
     best, best_at = trainer.best_score, trainer.progress.share

@@ -6,6 +6,7 @@ Gives a config for `train.trainer`, whose batches, losses and checkpoints are us
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, Literal, get_args
 
 from graysam.models.spec import ModelSpec
@@ -22,6 +23,10 @@ SHARES: Final = (0.4, 0.6, 0.8, 1.0)
 MOST_PASSES: Final = 80
 """Over the training objects; few cases are learnt by heart long before the minutes are over."""
 FEWEST_STEPS: Final = 40
+KEEPING_WEIGHT: Final = 2.0
+"""Of the deviation from the old answers, next to the loss of the labelled objects."""
+KEPT_IMAGES: Final = 2
+"""That each step asks the old model about."""
 IMAGES_PER_BATCH: Final = 4
 PROMPTS_PER_IMAGE: Final = 2
 
@@ -76,9 +81,6 @@ def recipe(
         proportional=0.1,
         outwards=0.4,
         propagation=0.5 if spec.memory and any(entry.z >= 0 for entry in entries) else 0.0,
-        # Objects that nobody labelled keep alive what the model knew: that an object is what stands out in its box.
-        superpixels=0.08,
-        synthetic=0.08,
     )
     optimiser = OptimiserConfig(
         learning_rate=LEARNING_RATES[method], weight_decay=0.01, warmup=0.1, schedule="cosine", ema=0.98
@@ -96,3 +98,8 @@ def recipe(
         checkpoint_minutes=0.25,
         precision="bf16" if bf16 else "fp32",
     )
+
+
+def kept_data(data: DataConfig) -> DataConfig:
+    """Give what the old model is asked at every step: superpixels of the cases, and as many drawn shapes."""
+    return replace(data, images_per_batch=KEPT_IMAGES, superpixels=1.0, synthetic=0.5, propagation=0.0)

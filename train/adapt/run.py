@@ -6,6 +6,7 @@ output folder in the end. Unfinished work lies in a hidden folder next to it.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib.util
 import json
@@ -166,8 +167,7 @@ class _Adapting:
         self, gathered: Gathered, plan: Plan, old: Network, method: Method, settings: Settings, work: Path
     ) -> None:
         self._gathered, self._plan, self._method, self._settings, self._work = gathered, plan, method, settings, work
-        self._old = {name: value.clone() for name, value in old.state_dict().items()}
-        self._network = old
+        self._old, self._network = old, copy.deepcopy(old)
         # One more model is trained, on all cases: the one that is kept.
         self._runs = len(plan.folds) + 1
 
@@ -194,7 +194,7 @@ class _Adapting:
         """Compare old and new on drawn pictures."""
         objects = drawn_objects()
         truth = [each.mask for each in objects]
-        before = answers_to_drawn(objects, self._answer(self._old, 1.0))
+        before = answers_to_drawn(objects, self._answer(self._old.state_dict(), 1.0))
         after = answers_to_drawn(objects, self._answer(weights, 1.0))
         return Drawn(len(objects), mean_dice(truth, before), mean_dice(truth, after), mean_dice(before, after))
 
@@ -220,7 +220,7 @@ class _Adapting:
         return steps_taken(self._folder(len(self._plan.folds)))
 
     def _answer(self, new: Mapping[str, Tensor], share: float) -> AnswerBoth:
-        return answer_of(NetworkEngine(loaded(self._network, blended(self._old, new, share))))
+        return answer_of(NetworkEngine(loaded(self._network, blended(self._old.state_dict(), new, share))))
 
     def _folder(self, number: int) -> Path:
         return self._work / f"run{number}"
@@ -228,7 +228,7 @@ class _Adapting:
     def _fit(self, number: int, fold: Fold, passes: float, tell: Tell) -> dict[str, Tensor]:
         settings = self._settings
         config = recipe(
-            self._network.spec,
+            self._old.spec,
             fold.train,
             self._method,
             minutes=settings.minutes / self._runs,
@@ -241,7 +241,7 @@ class _Adapting:
         def told(share: float, what: str) -> None:
             tell((number + share) / self._runs, f"training {number + 1} of {self._runs}, {what}")
 
-        return fit(fold, self._gathered.store, config, self._folder(number), initial=self._old, tell=told)
+        return fit(fold, self._gathered.store, config, self._folder(number), old=self._old, tell=told)
 
 
 def _chosen_shares(judged: Sequence[Judged]) -> tuple[list[float], float]:
