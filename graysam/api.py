@@ -31,7 +31,7 @@ from graysam.inference.overlap import Overlap
 from graysam.prompts import USUAL_FIT, BoxFit, Click
 
 if TYPE_CHECKING:  # imported where a volume is segmented: the start of a prediction is timed
-    from graysam.inference.volumes import Starts
+    from graysam.inference.starts import Starts
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,6 @@ from graysam.errors import EngineError
 from graysam.formats.registry import list_cases
 from graysam.image.preprocessing import slice_at
 from graysam.inference.baselines import BaselineSegmenter
-from graysam.inference.volumes import outwards_from_middle
 from graysam.noisy_boxes import LARGEST_SHIFT_PX, reference_pixel, shifted
 from graysam.prompts import BoxFit, Click, Neighbour, Prompt, box_rows
 from graysam.store import PackedStore, StoredVolume, StoreEntry, open_store
@@ -165,7 +164,7 @@ def _from_cases(folder: Path, spec: ModelSpec, count: int) -> list[CalibrationSl
 
 def _of_volume(name: str, volume: NDArray[np.generic], box: VolumeBox, spec: ModelSpec) -> list[CalibrationSlice]:
     """Give the middle slice of an object and those half way to its ends."""
-    middle = next(outwards_from_middle(box.z_min, box.z_max))[0]
+    middle = box.key_slice
     chosen = {middle, (box.z_min + middle) // 2, (box.z_max + middle + 1) // 2}
     slices: list[CalibrationSlice] = []
     for z in sorted(chosen, key=lambda z: (abs(z - middle), z)):

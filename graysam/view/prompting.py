@@ -17,7 +17,7 @@ from graysam.cases import Case, VolumeCase
 from graysam.errors import CaseError
 from graysam.image.preprocessing import slice_at
 from graysam.inference.images import BoxAnswer, PromptedSlice, with_clicks
-from graysam.inference.volumes import propagated_prompt, start_box
+from graysam.inference.propagation import propagated_prompt, start_box
 from graysam.prompts import USUAL_FIT, BoxFit, Click, Neighbour, Prompt, box_rows
 from graysam.view.document import ClickNumbers, Document, box_of_masks, volume_box
 from graysam.view.masks import SliceMask

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graysam.boxes import Box, box_around
-from graysam.inference.volumes import expected_box
+from graysam.inference.propagation import expected_box
 from train.augment.boxes import noisy_box
 from train.augment.image import FULL, STRONG, Warp, bent, change_intensity, draw_warp, random_affine, warp_mask
 from train.augment.memory import NEXT_BOX_OFF_CANVAS_PX, TRUE_MASK_SHARE, mistaken_mask, propagated_box

@@ -12,7 +12,8 @@ from graysam.boxes import Box, VolumeBox, box_around
 from graysam.image.geometry import BoxView, CanvasFit
 from graysam.image.preprocessing import prepare_slice
 from graysam.inference.images import segment_slice
-from graysam.inference.volumes import expected_box, outwards_from_middle, segment_volume
+from graysam.inference.propagation import expected_box
+from graysam.inference.volumes import segment_volume
 from graysam.models.frames import DecoderInputs, view_memory
 from graysam.models.spec import ModelSpec
 from graysam.prompts import USUAL_FIT, Neighbour, Prompt, box_rows
@@ -235,7 +236,7 @@ def test_tracks_do_not_leave_their_volume_and_do_not_want_its_slices_in_order(tm
 
 def test_no_walk_leads_to_the_middle_slice(memory: SliceMemory, volume: list[int]):
     # The middle of slices 0 to 3 is 1, as it is the predictor's.
-    assert next(outwards_from_middle(0, 3)) == (1, None)
+    assert VolumeBox(Box(0, 0, 1, 1), 0, 3).key_slice == 1
     assert all(memory.propagated(volume[1], 0, TINY, np.random.default_rng(seed)) is None for seed in range(20))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graysam.boxes import Box, VolumeBox, box_around
-from graysam.inference.volumes import expected_box
+from graysam.inference.propagation import expected_box
 from train.augment.boxes import noisy_box, shifted_unless_lost
 from train.config import DataConfig
 

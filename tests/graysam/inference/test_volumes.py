@@ -15,17 +15,12 @@ from graysam.corrections import clean_corrections
 from graysam.errors import CaseError, EngineError
 from graysam.image.geometry import BoxView, CanvasFit
 from graysam.inference import volumes
+from graysam.inference.encoded_slices import EncodedSlices
 from graysam.inference.overlap import PAINTERS
-from graysam.inference.volumes import (
-    Stretch,
-    answer_volume,
-    expected_box,
-    outwards_from_middle,
-    plan_sweeps,
-    segment_volume,
-    stretches,
-    surest_starts,
-)
+from graysam.inference.propagation import expected_box
+from graysam.inference.starts import surest_starts
+from graysam.inference.sweeps import Stretch, plan_sweeps, stretches
+from graysam.inference.volumes import answer_volume, segment_volume
 from graysam.prompts import BoxFit
 
 
@@ -39,7 +34,8 @@ from graysam.prompts import BoxFit
     ],
 )
 def test_a_walk_starts_in_the_middle_and_includes_both_ends(first, last, walk):
-    assert list(outwards_from_middle(first, last)) == walk
+    (stretch,) = stretches(spanning(first, last))
+    assert list(stretch.outwards()) == walk
 
 
 def spanning(first, last):
@@ -312,13 +308,13 @@ def test_kept_embeddings_never_exceed_the_bound(monkeypatch):
     held = []
     kept_bytes = 2 * 3 * 8 * 8 * 4  # two embeddings of BrightEngine
 
-    class Watched(volumes._Slices):
+    class Watched(EncodedSlices):
         def _taken(self, step, encoded):
             answer = super()._taken(step, encoded)
             held.append(sum(embedding.nbytes for _, embedding in self._kept.values()))
             return answer
 
-    monkeypatch.setattr(volumes, "_Slices", Watched)
+    monkeypatch.setattr(volumes, "EncodedSlices", Watched)
     volume, boxes = spread_objects()
     engine = BrightEngine()
     segment_volume(engine, volume, boxes, kept_bytes=kept_bytes)
