@@ -21,7 +21,7 @@ class Keeper:
 
     def __init__(self, old: Network, source: BatchSource, *, weight: float) -> None:
         """Take the network, which is never changed, the source of prompts, and how much a deviation costs."""
-        self._old = PromptedForward(old.eval())
+        self._old = PromptedForward(old.eval().to(memory_format=torch.channels_last))  # type: ignore[call-overload]
         self._source, self._weight = source, weight
 
     def loss(self, forward: nn.Module, step: int) -> Tensor:

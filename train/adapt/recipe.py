@@ -23,9 +23,9 @@ SHARES: Final = (0.4, 0.6, 0.8, 1.0)
 MOST_PASSES: Final = 80
 """Over the training objects; few cases are learnt by heart long before the minutes are over."""
 FEWEST_STEPS: Final = 40
-KEEPING_WEIGHT: Final = 2.0
+KEEPING_WEIGHT: Final = 1.0
 """Of the deviation from the old answers, next to the loss of the labelled objects."""
-KEPT_IMAGES: Final = 2
+KEPT_IMAGES: Final = 1
 """That each step asks the old model about."""
 IMAGES_PER_BATCH: Final = 4
 PROMPTS_PER_IMAGE: Final = 2
@@ -101,5 +101,5 @@ def recipe(
 
 
 def kept_data(data: DataConfig) -> DataConfig:
-    """Give what the old model is asked at every step: superpixels of the cases, and as many drawn shapes."""
+    """Give what the old model is asked at every step: superpixels of the cases, or as often drawn shapes."""
     return replace(data, images_per_batch=KEPT_IMAGES, superpixels=1.0, synthetic=0.5, propagation=0.0)
