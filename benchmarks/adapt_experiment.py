@@ -276,11 +276,12 @@ def measured(results: Path) -> str:
             "patients.\n"
         )
     lines = [
-        f"`benchmarks/results/{results.name}`; mean DSC in % over tight and loose boxes, on cases not adapted "
-        "to (before, after), and what is closed of the distance from before to 100. Validation: change in points on "
-        f"the validation split. {figures['machine']['cpu']}, {full[0]['threads']} threads.",
+        f"`benchmarks/results/{results.name}`: data sets that the shipped weights never saw. Before, after: mean DSC "
+        "in % over tight and loose boxes, on cases not adapted to. Closed: how much of the distance from before to "
+        "100. Validation: change in points on the validation split, held-out cases of the data sets that the shipped "
+        f"weights were trained on. {figures['machine']['cpu']}, {full[0]['threads']} threads.",
         "",
-        "| set | cases | minutes | seeds | before | after | closed | validation | what |",
+        "| set | cases | minutes | seeds | before | after | closed | validation | trained |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for key in sorted({(row["set"], row["asked"], row["minutes"]) for row in full}):

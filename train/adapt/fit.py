@@ -41,21 +41,18 @@ class Interrupted(KeyboardInterrupt):
 class CaseTrainer(Trainer):
     """Keeps what the model knew, draws no pictures and, where no cases are watched, validates nothing."""
 
-    watches = True
-    keeper: Keeper | None = None
-
-    def keep(self, old: Network) -> None:
-        """Pull the answers to what nobody labelled to those of the old network."""
-        kept = BatchSource(self.source.memory, old.spec, kept_data(self.config.data), seed=self.config.seed)
-        self.keeper = Keeper(old, kept, weight=KEEPING_WEIGHT)
+    def __init__(self, config: RunConfig, store: PackedStore, folder: Path, old: Network, *, watches: bool) -> None:
+        """Start from the old network, which is left as it is, and whose answers to what nobody labelled are kept."""
+        super().__init__(config, store, folder, torch.device("cpu"), initial=old.state_dict())
+        kept = BatchSource(self.source.memory, old.spec, kept_data(config.data), seed=config.seed)
+        self._keeper = Keeper(old, kept, weight=KEEPING_WEIGHT)
+        self.watches = watches
 
     def gradients(self) -> dict[str, Tensor]:
         """Leave the next step's gradient in the model, that of keeping too; give the loss's parts."""
         parts = super().gradients()
-        if self.keeper is None:
-            return parts
         with self.mixed_precision():
-            kept = self.keeper.loss(self.forward, self.progress.step)
+            kept = self._keeper.loss(self.forward, self.progress.step)
         kept.backward()  # type: ignore[no-untyped-call]
         return {**parts, "kept": kept.detach()}
 
@@ -91,9 +88,7 @@ def fit(
     # The trainer wants prompts to validate on; with none to watch, some that are learnt from stand in, never asked.
     watched = fold.watched or fold.train[:STAND_INS]
     view = store.with_entries([*in_split(fold.train, "train"), *in_split(watched, "val")])
-    trainer = CaseTrainer(config, view, folder, torch.device("cpu"), initial=old.state_dict())
-    trainer.keep(old)
-    trainer.watches = bool(fold.watched)
+    trainer = CaseTrainer(config, view, folder, old, watches=bool(fold.watched))
     trainer.resume()
     best, best_at = trainer.best_score, trainer.progress.share
 

@@ -59,7 +59,7 @@ def recipe(
     seed: int,
     bf16: bool,
     watched: int,
-    passes: float = MOST_PASSES,
+    passes: float,
 ) -> RunConfig:
     """Give the config of one training.
 

@@ -167,7 +167,7 @@ class _Adapting:
         self, gathered: Gathered, plan: Plan, old: Network, method: Method, settings: Settings, work: Path
     ) -> None:
         self._gathered, self._plan, self._method, self._settings, self._work = gathered, plan, method, settings, work
-        self._old, self._network = old, copy.deepcopy(old)
+        self._old, self._answering = old, copy.deepcopy(old)  # the second takes whichever weights are to answer
         # One more model is trained, on all cases: the one that is kept.
         self._runs = len(plan.folds) + 1
 
@@ -220,7 +220,7 @@ class _Adapting:
         return steps_taken(self._folder(len(self._plan.folds)))
 
     def _answer(self, new: Mapping[str, Tensor], share: float) -> AnswerBoth:
-        return answer_of(NetworkEngine(loaded(self._network, blended(self._old.state_dict(), new, share))))
+        return answer_of(NetworkEngine(loaded(self._answering, blended(self._old.state_dict(), new, share))))
 
     def _folder(self, number: int) -> Path:
         return self._work / f"run{number}"
