@@ -13,36 +13,33 @@ from __future__ import annotations
 import argparse
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.case_rows import Row, add_rows, sources_of
 from benchmarks.model_options import add_engine_options, engine_facts
-from benchmarks.recorded import BenchmarkError, read_figures, write_figures
+from benchmarks.recorded import BenchmarkError, read_figures
 from benchmarks.volume_scores import drawn_boxes, load_objects, mean_dice
 from benchmarks.weights_id import weights_id
 from data_prep.convert import LoadedSource
 from data_prep.objects import ObjectMask, paint
-from data_prep.sources import Source, find_sources
+from data_prep.sources import Source
 from evaluation.tables import markdown_table
 from graysam.api import Segmenter, default_weights
 from graysam.cases import label_dtype
 from graysam.console import run_command
 from graysam.engines.protocol import Engine
-from graysam.errors import PrepareError
 from graysam.inference.images import BoxAnswer, PromptedSlice
 from graysam.inference.overlap import PAINTERS, Overlap
 from graysam.inference.volumes import answer_volume
 from graysam.noisy_boxes import LARGEST_SHIFT_PX
 from graysam.prompts import USUAL_FIT, Prompt, box_rows
 
-logger = logging.getLogger("benchmarks")
-
 Scores = dict[Overlap, float]
-Row = Mapping[str, Any]
 RULES: tuple[Overlap, ...] = ("last", "confident", "auto")
 """The columns of the table: the challenge's rule first, the default last."""
 
@@ -86,14 +83,14 @@ def chosen(sources: Sequence[Source], *, most_images: int, most_volumes: int) ->
     return taken
 
 
-def score_source(engine: Engine, source: Source) -> dict[str, Any]:
+def score_source(engine: Engine, source: Source) -> Row:
     """Score one case; without "dsc" where it has fewer than two objects, which cannot meet.
 
     Raises:
         PrepareError: it cannot be read.
     """
     loaded, objects = load_objects(source)
-    row: dict[str, Any] = {"name": source.name, "dataset": source.dataset, "split": source.split}
+    row: Row = {"name": source.name, "dataset": source.dataset, "split": source.split}
     row["objects"] = len(objects)
     if len(objects) >= 2:
         reference = paint(objects, loaded.labels.shape)
@@ -153,22 +150,10 @@ def measure(options: argparse.Namespace) -> int:
         figures = read_figures(options.out)
         if any(figures.get(key) != value for key, value in facts.items()):
             raise BenchmarkError(f"{options.out}: holds figures of another model or engine; remove it or name another.")
-    found = [source for folder in sorted(options.data.glob("*/*")) for source in find_sources(folder).sources]
-    wanted = [source for split in options.splits for source in found if source.split == split]
-    done = {row["name"] for row in figures["rows"]}
-    failed = 0
-    for source in chosen(wanted, most_images=options.most_images, most_volumes=options.most_volumes):
-        if source.name in done:
-            continue
-        try:
-            row = score_source(engine, source)
-        except PrepareError as error:
-            logger.error("%s: %s", source.name, error)
-            failed += 1
-            continue
-        figures["rows"].append(row)
-        write_figures(options.out, figures)
-        logger.info("%s: %d objects %s", row["name"], row["objects"], row.get("dsc", ""))
+    wanted = chosen(
+        sources_of(options.data, options.splits), most_images=options.most_images, most_volumes=options.most_volumes
+    )
+    failed = add_rows(options.out, figures, wanted, lambda source, known: dict(known) or score_source(engine, source))
     if not any("dsc" in row for row in figures["rows"]):
         raise BenchmarkError(f"{options.data}: no case with several objects in the splits {options.splits}.")
     print(overlap_table(figures["rows"]))

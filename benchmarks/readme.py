@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks.peer_scores import TOLD, cell_note, slice_cell, slice_columns, volume_cell, volume_columns
 from benchmarks.recorded import BenchmarkError, read_figures, split_of
+from benchmarks.unseen import ELLIPSE, NOT_MEASURED, group_means, unseen_table
 from benchmarks.volume_scores import VOLUME_BOX_KINDS, volume_key
 from evaluation.prompts import BOX_KINDS, BoxKind
 from evaluation.tables import markdown_table
@@ -28,10 +29,12 @@ SUMMARY_INTRODUCTION = (
     "Mean DSC (overlap with the reference) in %. A tight box is the smallest that holds the object. "
     "`python -m benchmarks.readme` copies the figures from `benchmarks/results`."
 )
-SUMMARY_HEADER = ["prompts", "number", "GraySAM", "LiteMedSAM", "ellipse in the box"]
-NOT_MEASURED = "not measured"
 PEER = "litemedsam"
-"""The model of SUMMARY_HEADER, as `benchmarks.validate --peer` names it."""
+"""The other model of SUMMARY_HEADER, as files of figures name it."""
+OWN = "graysam"
+UNSEEN_TITLES = {OWN: "GraySAM", PEER: "LiteMedSAM", ELLIPSE: "ellipse in the box"}
+SUMMARY_HEADER = ["prompts", "number", *UNSEEN_TITLES.values()]
+ENGINE_TITLES = {"openvino": "OpenVINO"}
 MOST_SUMMARY_ROWS = 5
 ROW_TITLES = {
     "tight": "tight boxes",
@@ -98,7 +101,7 @@ def summary_section(folder: Path) -> str:
     if rows:
         parts.append(markdown_table(SUMMARY_HEADER, rows[:MOST_SUMMARY_ROWS]))
     if unseen:
-        parts.append(f"First row (`unseen.json`): {unseen['source']}")
+        parts.append(f"First row (`unseen.json`): {_unseen_words(unseen)}")
     if validation:
         parts.append(
             f"Validation: held-out cases of the data sets trained on, {_engine(validation)} (`validation.json`); other "
@@ -110,8 +113,27 @@ def summary_section(folder: Path) -> str:
 
 
 def _unseen_row(figures: Figures) -> list[str]:
-    names = ("graysam", "litemedsam", "ellipse")
-    return [figures["prompts"], f"{figures['cases']} cases", *(f"{100 * figures['dsc'][name]:.1f}" for name in names)]
+    means = group_means(figures["rows"])["mean"]
+    cells = (f"{100 * means[name]:.1f}" if name in means else NOT_MEASURED for name in UNSEEN_TITLES)
+    return ["unseen data sets, loose boxes", f"{sum('dsc' in row for row in figures['rows'])} cases", *cells]
+
+
+def _unseen_words(figures: Figures) -> str:
+    """Say what the comparison on unseen data sets is of, and where the other model is ahead."""
+    means = group_means(figures["rows"])
+    groups = [group for group in means if group != "mean"]
+    behind = [
+        f"{group} ({100 * of_group[PEER]:.1f} to {100 * of_group[OWN]:.1f})"
+        for group, of_group in means.items()
+        if group != "mean" and of_group.get(PEER, 0.0) > of_group[OWN]
+    ]
+    own = figures["models"][OWN]
+    return (
+        f"whole cases of data sets that GraySAM never saw, as `graysam predict` answers them, mean over {len(groups)} "
+        "groups (modalities; volumes are groups of their own); each side of a box lies 0 to 5 px (of 256) outside the "
+        f"object; {ENGINE_TITLES.get(own['engine'], own['engine'])} {own['precision']}, LiteMedSAM with its released "
+        f"weights; LiteMedSAM leads in {', '.join(behind) if behind else 'none'}."
+    )
 
 
 def _validation_rows(figures: Figures) -> list[list[str]]:
@@ -172,8 +194,8 @@ def results_section(folder: Path) -> str:
 
 def unseen_part(figures: Figures) -> str:
     """Give the comparison with a peer on data sets that the model was not trained on."""
-    table = markdown_table(SUMMARY_HEADER, [_unseen_row(figures)])
-    return f"**Unseen data sets**: mean DSC in % (`unseen.json`). {figures['source']}\n\n{table}"
+    table = unseen_table(figures, UNSEEN_TITLES)
+    return f"**Unseen data sets**: mean DSC in % (`unseen.json`); {_unseen_words(figures)}\n\n{table}"
 
 
 def _read(folder: Path, name: str) -> dict[str, Any]:
