@@ -21,6 +21,7 @@ import numpy as np
 
 from benchmarks.machine import machine_facts
 from benchmarks.recorded import write_figures
+from benchmarks.weights_id import weights_id
 from evaluation.prompts import (
     BOX_KIND_TITLES,
     BOX_KINDS,
@@ -160,6 +161,7 @@ def measure(options: argparse.Namespace) -> None:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine_facts(("numpy", "opencv-python-headless", "openvino", "torch", "nncf")),
         "weights": options.weights.name,
+        **weights_id(options.weights),
         "prompts": len(prompts),
         "units": "DSC and contour NSD (2 px) in points of 100; milliseconds for one slice, one box",
         "rows": rows,

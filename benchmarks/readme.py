@@ -18,6 +18,7 @@ from benchmarks.peer_scores import TOLD, cell_note, slice_cell, slice_columns, v
 from benchmarks.recorded import BenchmarkError, read_figures, split_of
 from benchmarks.unseen import ELLIPSE, NOT_MEASURED, group_means, unseen_table
 from benchmarks.volume_scores import VOLUME_BOX_KINDS, volume_key
+from benchmarks.weights_id import KEY as WEIGHTS_KEY
 from evaluation.prompts import BOX_KINDS, BoxKind
 from evaluation.tables import markdown_table
 from graysam.console import run_command
@@ -300,8 +301,9 @@ def precision_part(figures: Figures) -> str:
 
 
 def _weights(figures: Figures) -> str:
-    """Say which weights were measured; those of that name may be others by now."""
-    return f", weights {figures['weights']} of that day" if "weights" in figures else ""
+    """Say which weights were measured; a file that has no hash of them may be of others that had this name."""
+    of_that_day = "" if WEIGHTS_KEY in figures else " of that day"
+    return f", weights {figures['weights']}{of_that_day}" if "weights" in figures else ""
 
 
 def startup_part(figures: Figures) -> str:

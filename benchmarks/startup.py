@@ -26,6 +26,7 @@ import numpy as np
 
 from benchmarks.machine import machine_facts
 from benchmarks.recorded import BenchmarkError, write_figures
+from benchmarks.weights_id import weights_id
 from graysam.boxes import Box, VolumeBox
 from graysam.console import run_command
 from graysam.formats.npz import write_case
@@ -142,6 +143,7 @@ def measure(options: argparse.Namespace) -> None:
         "measured": "python predict.py on one case: process start to exit, n runs in turn after one unmeasured",
         "cases": DESCRIPTIONS,
         "limits": LIMITS,
+        **weights_id(options.weights),
         "rows": [row.to_dict() for row in rows],
     }
     write_figures(options.out, result)

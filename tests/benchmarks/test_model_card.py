@@ -109,7 +109,7 @@ def test_the_card_beside_the_weights_shows_the_recorded_runs_and_figures():
     assert [config for config in configs if not (root / config).is_file()] == []
 
 
-RECORDED = ("validation", "validation-far", "confidence", "clicks", "threshold")
+RECORDED = ("validation", "validation-far", "confidence", "clicks", "threshold", "startup", "precision")
 
 
 @pytest.mark.parametrize("name", RECORDED)
@@ -118,6 +118,12 @@ def test_recorded_figures_that_say_of_which_weights_they_are_are_of_those_in_the
     if not path.is_file():
         pytest.skip(f"no {name}.json is recorded")
     check_weights(read_figures(path), path.parents[2] / "weights" / "graysam", path)
+
+
+def test_the_comparison_on_unseen_data_sets_is_of_the_weights_in_the_repository():
+    root = Path(__file__).resolve().parents[2]
+    path = root / "benchmarks" / "results" / "unseen.json"
+    check_weights(read_figures(path)["models"]["graysam"], root / "weights" / "graysam", path)
 
 
 def test_the_picture_of_failures_shows_the_worst_answer_and_no_pixel_of_an_image():
