@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils import parametrize
 
 from graysam.models.adapters import Adapter
@@ -25,12 +27,29 @@ class LowRankAddition(nn.Module):
         self.down = nn.Parameter(torch.empty(rank, inputs, device=weight.device))
         self.up = nn.Parameter(torch.zeros(outputs, rank, device=weight.device))
         nn.init.kaiming_uniform_(self.down, a=5**0.5)
-        self._share = scale / rank
+        self.share = scale / rank
 
     def forward(self, weight: Tensor) -> Tensor:
         """Give the weight that the layer works with."""
         addition = (self.up @ self.down).view(weight.shape).to(weight.dtype)
-        return weight + self._share * addition
+        return weight + self.share * addition
+
+
+class AddingConvolution(nn.Conv2d):
+    """A convolution with an addition: its own answer, and that of two thin convolutions, a kernel and then 1 x 1.
+
+    The sum of the weights would answer the same, but its gradient costs as much as that of the whole layer.
+    """
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Answer as `nn.Conv2d` does with the summed weight, but for rounding."""
+        parts = self.get_submodule("parametrizations.weight")
+        own, addition = parts.get_parameter("original"), cast(LowRankAddition, parts.get_submodule("0"))
+        kernels = addition.down.view(-1, *own.shape[1:])
+        thin = functional.conv2d(image, kernels, None, self.stride, self.padding, self.dilation)
+        added = functional.conv2d(thin, addition.share * addition.up[:, :, None, None])
+        answer: Tensor = self._conv_forward(image, own, self.bias) + added
+        return answer
 
 
 def apply_tuning(model: nn.Module, tuning: TuningConfig) -> None:
@@ -55,6 +74,8 @@ def apply_tuning(model: nn.Module, tuning: TuningConfig) -> None:
         of_adapters = {layer for adapter in _adapters(part) for layer in adapter.modules()}
         for layer in [each for each in part.modules() if each in moved - of_adapters]:
             addition = LowRankAddition(layer.weight, rank=tuning.lora_rank, scale=tuning.lora_scale)
+            if type(layer) is nn.Conv2d and layer.groups == 1 and layer.padding_mode == "zeros":
+                layer.__class__ = AddingConvolution
             parametrize.register_parametrization(layer, "weight", addition)
 
 
@@ -83,7 +104,7 @@ def train_mode(model: nn.Module, tuning: TuningConfig) -> None:
 
 
 def merged_state(model: nn.Module) -> dict[str, Tensor]:
-    """Give a model's weights under plain names, additions included: the same answers to the bit.
+    """Give a model's weights under plain names, additions included: the same answers but for rounding.
 
     (PyTorch's own removal of parametrizations cannot be used on a copy: it takes them from the original's class too.)
     """

@@ -326,11 +326,9 @@ def test_the_smallest_share_with_most_of_the_best_gain_is_taken():
     assert best_share({0.0: old, 0.4: 0.78, 0.7: 0.79, 1.0: 0.70}) == 0.7  # none gains: the best one
 
 
-def test_a_pass_learns_at_most_two_objects_of_an_image_and_a_batch_takes_eight(tmp_path: Path):
-    entries = gather(write_npz(tmp_path / "data", 12), tmp_path / "cases.store", Reading()).store.entries
-    assert recipe.steps_of_a_pass(entries) == 12 / 8
-    crowded = [replace(entry, objects=entry.objects * 5) for entry in entries]
-    assert recipe.steps_of_a_pass(crowded) == 24 / 8
+def test_a_pass_learns_from_every_slice_once_and_a_step_takes_four(tmp_path: Path):
+    entries = gather(write_npz(tmp_path / "data", 6), tmp_path / "cases.store", Reading()).store.entries
+    assert recipe.steps_of_a_pass(entries) == 1.5
 
 
 def test_the_deviation_from_the_old_answers_is_a_divergence_of_probabilities():

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from graysam.models.network import build_network
 from graysam.models.spec import ModelSpec
@@ -30,16 +31,34 @@ def test_fresh_additions_change_no_answer_and_only_they_are_trained():
     assert sorted(trained) == sorted([*added, "3.weight", "3.bias"])
 
 
-def test_merged_additions_give_the_same_answers_to_the_bit_under_plain_names():
-    net, image = small_net(), torch.randn(1, 4, 4, 4)
+def with_random_additions(net: nn.Sequential) -> nn.Sequential:
     apply_tuning(net, LORA)
     with torch.no_grad():
         for name, each in net.named_parameters():
             if name.endswith(".up"):
                 each.normal_()
+    return net
+
+
+def test_merged_additions_give_the_same_answers_under_plain_names():
+    net, image = with_random_additions(small_net()), torch.randn(1, 4, 4, 4)
     plain = small_net()
     plain.load_state_dict(merged_state(net))
-    assert torch.equal(plain(image), net(image))
+    torch.testing.assert_close(plain(image), net(image))
+
+
+def test_a_convolution_with_an_addition_has_the_answers_and_gradients_of_one_with_the_summed_weight():
+    torch.manual_seed(0)
+    net = with_random_additions(nn.Sequential(nn.Conv2d(3, 5, 3, stride=2, padding=1), nn.Conv2d(5, 4, 1))).double()
+    image = torch.randn(2, 3, 9, 7).double()
+    halves = [each for each in net.parameters() if each.requires_grad]
+    summed = image
+    for layer in net:
+        summed = functional.conv2d(summed, layer.weight, layer.bias, layer.stride, layer.padding)
+    answered = net(image)
+    torch.testing.assert_close(answered, summed)
+    wanted = torch.autograd.grad(summed.square().sum(), halves)
+    torch.testing.assert_close(torch.autograd.grad(answered.square().sum(), halves), wanted)
 
 
 def test_an_addition_is_the_product_of_its_halves_times_scale_over_rank():
