@@ -46,7 +46,6 @@ from train.tuning import apply_tuning, merged_state, train_mode
 
 logger = logging.getLogger("train")
 
-QUICK_VALIDATION_EVERY = 3  # during a run only every third prompt is scored
 LOG_EVERY_STEPS = 50
 JUDGED_WEIGHTS: dict[BoxKind, float] = {"tight": 1.0, "both_ways": 0.5, "outwards": 2.0}
 """How much the DSC with each kind of box counts in the choice of best.pt: most boxes in practice are loose ones."""
@@ -55,7 +54,14 @@ Terms = dict[str, float]
 
 
 class Trainer:
-    """Trains one model. With several processes, each has a trainer of its own."""
+    """Trains one model. With several processes, each has a trainer of its own.
+
+    Attributes:
+        compared_every: of the prompts of a split, every so manieth is asked in quick validations, and weights are
+            compared by these.
+    """
+
+    compared_every = 3
 
     def __init__(
         self,
@@ -255,10 +261,10 @@ class Trainer:
         }
         judged: list[float] = []
         for split, prompts in self.prompts.items():
-            asked = prompts[::QUICK_VALIDATION_EVERY] if quick else prompts
+            asked = prompts[:: self.compared_every] if quick else prompts
             prefix = "" if split == "val" else f"{split}_"
             for kind, scores in score_kinds(asked, answer).items():
-                compared = modality_means(scores if quick else scores[::QUICK_VALIDATION_EVERY])["mean"]
+                compared = modality_means(scores if quick else scores[:: self.compared_every])["mean"]
                 judged.append(JUDGED_WEIGHTS[kind] * compared[0])
                 for modality, (dsc, nsd) in modality_means(scores).items():
                     row[f"{prefix}{kind}_{modality}_dsc"] = round(dsc, 4)

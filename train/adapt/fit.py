@@ -41,6 +41,8 @@ class Interrupted(KeyboardInterrupt):
 class CaseTrainer(Trainer):
     """Keeps what the model knew, draws no pictures and, where no cases are watched, validates nothing."""
 
+    compared_every = 1  # there are few prompts, and a third of them would choose by chance
+
     def __init__(self, config: RunConfig, store: PackedStore, folder: Path, old: Network, *, watches: bool) -> None:
         """Start from the old network, which is left as it is, and whose answers to what nobody labelled are kept."""
         super().__init__(config, store, folder, torch.device("cpu"), initial=old.state_dict())
