@@ -27,6 +27,7 @@ from graysam.models.network import build_network
 from graysam.store import PackedStore, StoreWriter, encode_image, encode_runs, open_store
 from train.adapt import recipe
 from train.adapt.cases import AdaptError, Reading, gather, thinned
+from train.adapt.fit import CaseTrainer
 from train.adapt.folds import Plan, in_split, plan_folds
 from train.adapt.judge import best_share, blended, drawn_objects, is_clear_gain
 from train.adapt.keeping import Keeper, deviation
@@ -34,7 +35,8 @@ from train.adapt.outcome import Drawn, Outcome, Worst
 from train.adapt.report import render_report, verdict
 from train.config import DataConfig
 from train.dataset import BatchSource, SliceMemory
-from train.trainer import PromptedForward
+from train.run_folder import read_rows
+from train.trainer import JUDGED_WEIGHTS, PromptedForward
 
 SIDE = 48
 ROOT = Path(__file__).resolve().parents[2]
@@ -362,6 +364,19 @@ def test_keeping_pulls_a_changed_model_back_to_the_old_answers(tmp_path: Path, u
     assert losses[-1] < 0.5 * losses[0]
     before = torch.load(untrained / "model.pt", weights_only=True)["model"]
     assert all(torch.equal(old.state_dict()[name].half(), value.half()) for name, value in before.items())
+
+
+def test_weights_are_compared_by_all_prompts_of_the_watched_cases(tmp_path: Path, untrained: Path):
+    whole = gather(write_npz(tmp_path / "data", 6), tmp_path / "cases.store", Reading()).store
+    entries, old, run = whole.entries, load_model(untrained / "model.pt"), tmp_path / "run"
+    run.mkdir()
+    config = recipe.recipe(old.spec, entries, "all", minutes=1.0, seed=0, bf16=False, watched=4, passes=1)
+    divided_store = whole.with_entries([*in_split(entries[:2], "train"), *in_split(entries[2:], "val")])
+    trainer = CaseTrainer(config, divided_store, run, old, watches=True)
+    trainer.validate(quick=False)
+    (row,) = read_rows(run / "validation.csv")
+    wanted = sum(weight * row[f"{kind}_mean_dsc"] for kind, weight in JUDGED_WEIGHTS.items())
+    assert trainer.best_score == pytest.approx(wanted, abs=2e-4)  # the row is rounded
 
 
 def test_a_mean_of_weights_leaves_counters_alone():
