@@ -31,8 +31,8 @@ def test_fresh_additions_change_no_answer_and_only_they_are_trained():
     assert sorted(trained) == sorted([*added, "3.weight", "3.bias"])
 
 
-def with_random_additions(net: nn.Sequential) -> nn.Sequential:
-    apply_tuning(net, LORA)
+def with_random_additions(net: nn.Sequential, tuning: TuningConfig = LORA) -> nn.Sequential:
+    apply_tuning(net, tuning)
     with torch.no_grad():
         for name, each in net.named_parameters():
             if name.endswith(".up"):
@@ -45,6 +45,13 @@ def test_merged_additions_give_the_same_answers_under_plain_names():
     plain = small_net()
     plain.load_state_dict(merged_state(net))
     torch.testing.assert_close(plain(image), net(image))
+
+
+def test_merged_additions_of_linear_layers_and_of_convolutions_in_groups_give_the_same_answers_to_the_bit():
+    net, image = with_random_additions(small_net(), replace(LORA, lora_parts=("0", "3"))), torch.randn(1, 4, 4, 4)
+    plain = small_net()
+    plain.load_state_dict(merged_state(net))
+    assert torch.equal(plain(image), net(image))
 
 
 def test_a_convolution_with_an_addition_has_the_answers_and_gradients_of_one_with_the_summed_weight():

@@ -62,9 +62,9 @@ class CaseTrainer(Trainer):
         """Leave curves and pictures to the report."""
 
     def validate(self, *, quick: bool) -> None:
-        """Score the watched cases, if there are any; all of them, as they are few."""
+        """Score the watched cases, if there are any."""
         if self.watches:
-            super().validate(quick=False)
+            super().validate(quick=quick)
 
 
 def fit(

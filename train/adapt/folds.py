@@ -19,11 +19,11 @@ from train.adapt.cases import AdaptError, Gathered
 
 MANY_PATIENTS = 20
 """From so many on one part is held out; with fewer every patient is judged once, by a model that did not see them."""
-MOST_FOLDS = 3
-"""Each takes minutes from the model that is kept."""
+FOLDS = 3
+"""Of a cross-validation; each takes minutes from the model that is kept."""
 HELD_OUT_SHARE = 0.2
 WATCHED_SHARE = 0.15
-FEWEST_PATIENTS = 3
+FEWEST_PATIENTS = FOLDS
 
 Case = tuple[str, str]
 Patient = tuple[Case, ...]
@@ -95,14 +95,13 @@ def plan_folds(gathered: Gathered, *, seed: int) -> Plan:
         parts = order[:held], order[held : held + watched_count], order[held + watched_count :]
         fold = Fold(slices(parts[2]), slices(parts[1]), slices(parts[0]))
         return Plan((fold,), slices(order), len(order), tuple(notes))
-    count = min(MOST_FOLDS, len(order))
     folds = tuple(
         Fold(
-            slices([each for place, each in enumerate(order) if place % count != number]),
+            slices([each for place, each in enumerate(order) if place % FOLDS != number]),
             (),
-            slices(order[number::count]),
+            slices(order[number::FOLDS]),
         )
-        for number in range(count)
+        for number in range(FOLDS)
     )
     return Plan(folds, slices(order), len(order), tuple(notes))
 

@@ -29,7 +29,7 @@ KEPT_IMAGES: Final = 1
 """That each step asks the old model about."""
 IMAGES_PER_BATCH: Final = 4
 PROMPTS_PER_IMAGE: Final = 1
-"""A step with one costs two thirds of one with two, and what it learns is hardly less."""
+"""A step with one costs three quarters of one with two, and what it learns is hardly less."""
 
 TUNING: Final[dict[Method, TuningConfig]] = {
     # Norms keep the statistics of the millions of slices that they have seen: those of batches of four are noise.
