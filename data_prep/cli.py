@@ -24,7 +24,8 @@ from data_prep.duplicates import HASH_BITS_APART, SMALLEST_CORRELATION, NearDupl
 from data_prep.inspection import inspect
 from data_prep.objects import LABEL_KINDS, SpeckRule
 from data_prep.pack import PackSettings, pack
-from data_prep.paper_store import import_paper_store, make_store, pack_store
+from data_prep.paper_import import import_paper_store
+from data_prep.paper_store import make_store, pack_store
 from data_prep.sources import Inventory, Source, find_sources
 from data_prep.split import assign_splits, complete_splits, find_leaks, group_by_pattern, write_index
 from graysam.console import harmless

@@ -2,20 +2,13 @@
 
 Files are imgs/<name>.png and gts/<name>.json. Every image is shrunk or enlarged by its longest side to 256
 and padded with zeros on the right and below. Its label map is brought to the same size by nearest neighbour
-and stored as [start, length, value] runs over the rows, values above 0 only, starts counted from 0.
+and stored as runs (`data_prep.label_runs`).
 `index.jsonl` names data set, modality, case, group, split and slice of every entry.
-
-The authors' own store has the same runs as Python pickles, starts counted from 1. A pickle can run any
-program when it is opened, so `read_paper_pickle` reads it with an unpickler that knows numbers, lists and
-tuples, and stands plain records in for NumPy's integers and arrays; every other name is refused before
-anything is called.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import pickle
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,25 +19,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.convert import load_source
+from data_prep.label_runs import labels_from_runs, runs_from_labels
 from data_prep.objects import LabelKind, SpeckRule, objects_of, paint
 from data_prep.pack import describe_failure, labelled_slices
 from data_prep.parallel import run_jobs
 from data_prep.sources import Source
-from graysam.cases import label_dtype, modality_of
-from graysam.errors import GraySamError, PrepareError
+from graysam.errors import PrepareError
 from graysam.files import written_whole
-from graysam.formats.readers import SoftMasks, check_labels, read_image
+from graysam.formats.readers import SoftMasks, read_image
 from graysam.image.geometry import CanvasFit
 from graysam.store import StoreWriter, encode_image, encode_runs
 
 SIDE_PX = 256
 FORMAT = "graysam-runs-1"
 IMAGES, LABELS, INDEX, SETTINGS = "imgs", "gts", "index.jsonl", "settings.json"
-# The authors keep a pickle only if it is smaller than the 2-byte label map, 128 KiB; eight times that is
-# generous.
-LARGEST_PICKLE_BYTES = 1 << 20
-
-Run = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -70,53 +58,6 @@ class StoredSlice:
     z: int
     source_hw: tuple[int, int]
     window: str = ""
-
-
-# --- runs --------------------------------------------------------------------------------------------------
-
-
-def runs_from_labels(labels: NDArray[Any]) -> list[Run]:
-    """Give (start, length, value) of every run of a value above 0, over the rows of (H, W) labels."""
-    flat = labels.ravel()
-    if not flat.size:
-        return []
-    starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
-    lengths = np.diff(np.append(starts, flat.size))
-    values = flat[starts]
-    return [
-        (int(start), int(length), int(value))
-        for start, length, value in zip(starts, lengths, values, strict=True)
-        if value
-    ]
-
-
-def labels_from_runs(runs: Sequence[Sequence[int]], size_hw: tuple[int, int]) -> NDArray[Any]:
-    """Give the (H, W) label map of `runs_from_labels`, uint8 while it fits, else uint16.
-
-    Raises:
-        PrepareError: a run that is no three whole numbers, reaches over the image, or overlaps another.
-    """
-    try:
-        table = np.array([[int(number) for number in run] for run in runs], np.int64).reshape(-1, 3)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise PrepareError("runs: wanted a list of (start, length, value), each a whole number.") from error
-    total = size_hw[0] * size_hw[1]
-    starts, lengths, values = table[:, 0], table[:, 1], table[:, 2]
-    if len(table) > total or (table < 0).any() or (starts > total).any() or (lengths > total - starts).any():
-        raise PrepareError(f"runs: one reaches over the image of {size_hw[0]} x {size_hw[1]} pixels.")
-    order = np.argsort(starts, kind="stable")
-    if (starts[order][1:] < (starts + lengths)[order][:-1]).any():
-        raise PrepareError("runs: two of them overlap.")
-    highest = int(values.max(initial=0))
-    if highest > np.iinfo(np.uint16).max:
-        raise PrepareError(f"runs: label {highest} does not fit into 16 bits.")
-    flat = np.zeros(total, label_dtype(highest))
-    for start, length, value in table.tolist():
-        flat[start : start + length] = value
-    return flat.reshape(size_hw)
-
-
-# --- the store ---------------------------------------------------------------------------------------------
 
 
 def to_square(image: NDArray[np.uint8], labels: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[Any]]:
@@ -178,7 +119,8 @@ def read_index(folder: Path) -> list[StoredSlice]:
         raise PrepareError(f"{path}: no index of a training store: {error}.") from error
 
 
-def _write_index(folder: Path, entries: Sequence[StoredSlice]) -> None:
+def write_index(folder: Path, entries: Sequence[StoredSlice]) -> None:
+    """Write the index, whole or not at all."""
     _write_whole(folder / INDEX, "".join(json.dumps(asdict(entry)) + "\n" for entry in entries).encode())
 
 
@@ -264,7 +206,7 @@ def make_store(
         warnings += stored.warnings
         if stored.error:
             errors.append(stored.error)
-    _write_index(folder, entries)
+    write_index(folder, entries)
     return len(entries), errors, warnings
 
 
@@ -301,179 +243,3 @@ def pack_store(folder: Path, out: Path) -> int:
                     z=entry.z,
                 )
     return count
-
-
-# --- the authors' pickles ----------------------------------------------------------------------------------
-
-
-class _Dtype:
-    """Stands in for numpy.dtype: knows the little-endian integers that a label map can have."""
-
-    _KNOWN = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8")
-
-    def __init__(self, code: object, *_: object) -> None:
-        if code not in self._KNOWN:
-            raise pickle.UnpicklingError("a dtype other than integers")
-        self.code = str(code)
-
-    def __setstate__(self, state: object) -> None:
-        if not isinstance(state, tuple) or len(state) < 2 or state[1] not in ("<", "|"):
-            raise pickle.UnpicklingError("a dtype that is not little-endian")
-
-    def read(self, content: object) -> NDArray[Any]:
-        if not isinstance(content, bytes):
-            raise pickle.UnpicklingError("numbers that are no bytes")
-        return np.frombuffer(content, "<" + self.code)
-
-
-class _Scalar:
-    """Stands in for numpy's `scalar`, a function that gives one number."""
-
-    def __call__(self, dtype: object, content: object) -> int:
-        if not isinstance(dtype, _Dtype):
-            raise pickle.UnpicklingError("a number without a dtype")
-        numbers = dtype.read(content)
-        if numbers.size != 1:
-            raise pickle.UnpicklingError("a number of the wrong length")
-        return int(numbers[0])
-
-    def __setstate__(self, state: object) -> None:
-        raise pickle.UnpicklingError("a function with a state")  # without this, a file could set attributes
-
-
-class _Array:
-    """Stands in for numpy.ndarray and its `_reconstruct`; holds nothing but what its state says."""
-
-    def __init__(self, *_: object) -> None:
-        self.values: NDArray[Any] = np.zeros(0, np.int64)
-
-    def __setstate__(self, state: object) -> None:
-        if not isinstance(state, tuple) or len(state) != 5:
-            raise pickle.UnpicklingError("an array of an unknown kind")
-        _, shape, dtype, is_fortran, content = state
-        if not isinstance(dtype, _Dtype) or not isinstance(shape, tuple) or len(shape) > 2:
-            raise pickle.UnpicklingError("an array of an unknown kind")
-        numbers = dtype.read(content)
-        self.values = numbers.reshape(shape, order="F" if is_fortran else "C")
-
-
-class _RunsUnpickler(pickle.Unpickler):
-    """Opens the authors' runs; nothing of NumPy or Python is called at a file's bidding, only the above."""
-
-    def find_class(self, module: str, name: str) -> object:
-        """Give a harmless stand-in for the few names that the runs need; refuse all others."""
-        if (module, name) == ("numpy", "dtype"):
-            return _Dtype
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-            if name == "scalar":
-                return _Scalar()
-            if name == "_reconstruct":
-                return _Array
-        if (module, name) == ("numpy", "ndarray"):
-            return _Array
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which run lengths do not need")
-
-    def persistent_load(self, pid: object) -> object:
-        """Refuse."""
-        raise pickle.UnpicklingError("it refers to something outside the file")
-
-
-def read_paper_pickle(path: Path, size_hw: tuple[int, int] = (SIDE_PX, SIDE_PX)) -> NDArray[Any]:
-    """Read the authors' run lengths as (H, W) labels, executing nothing.
-
-    Raises:
-        PrepareError: too large, damaged, asking for anything but numbers, or no runs of that size.
-    """
-    if path.stat().st_size > LARGEST_PICKLE_BYTES:
-        raise PrepareError(
-            f"{path.name}: wanted at most {LARGEST_PICKLE_BYTES} bytes, as the authors write; not opened."
-        )
-    try:
-        runs = _RunsUnpickler(io.BytesIO(path.read_bytes())).load()
-    except Exception as error:  # a damaged pickle raises nearly anything, from EOFError to TypeError
-        raise PrepareError(f"{path.name}: refused, no plain run lengths: {error}.") from error
-    if isinstance(runs, _Array):
-        runs = runs.values.tolist()
-    if not isinstance(runs, (list, tuple)):
-        raise PrepareError(f"{path.name}: wanted a list of (start, length, value), got {type(runs).__name__}.")
-    if len(runs) > size_hw[0] * size_hw[1] or not all(isinstance(run, (list, tuple)) and len(run) == 3 for run in runs):
-        raise PrepareError(f"{path.name}: wanted a list of (start, length, value).")
-    if not all(type(number) is int for run in runs for number in run):
-        raise PrepareError(f"{path.name}: wanted whole numbers in each run.")
-    return labels_from_runs([(start - 1, length, value) for start, length, value in runs if value], size_hw)
-
-
-@dataclass(frozen=True, eq=False)
-class _ImportJob:
-    image: Path
-    labels: Path
-    folder: Path
-
-
-def _import_one(job: _ImportJob) -> str:
-    """Import one entry that is not there yet; give what went wrong, "" when nothing."""
-    name = job.image.stem
-    if (job.folder / LABELS / f"{name}.json").is_file():
-        return ""
-    try:
-        image = read_image(job.image)
-        if job.labels.suffix == ".npy":
-            labels = check_labels(np.load(job.labels, allow_pickle=False), job.labels.name)
-        else:
-            labels = read_paper_pickle(job.labels, (image.shape[0], image.shape[1]))
-        write_entry(job.folder, name, image, labels)
-    except (GraySamError, OSError, ValueError) as error:
-        return f"{name}: {error}"
-    return ""
-
-
-def _import_crashed(job: _ImportJob, reason: str) -> str:
-    return f"{job.image.stem}: {reason}"
-
-
-def import_paper_store(source: Path, folder: Path, *, workers: int) -> tuple[int, list[str]]:
-    """Import imgs/*.png with gts/*.pkl (or .npy) as the authors leave them; give the number and the errors.
-
-    The authors' files say nothing of patients: each entry is its own group, in no split; volumes' slices are
-    named `<case>-<number>` and share one.
-    """
-    for part in (IMAGES, LABELS):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-    jobs, errors = [], []
-    for image in sorted((source / IMAGES).glob("*.png")):
-        labels = next(
-            (path for path in (source / LABELS / f"{image.stem}{end}" for end in (".pkl", ".npy")) if path.is_file()),
-            None,
-        )
-        if labels is None:
-            errors.append(f"{image.stem}: no run lengths in {LABELS}/; wanted {image.stem}.pkl or .npy")
-        else:
-            jobs.append(_ImportJob(image, labels, folder))
-    entries = []
-    for job, error in run_jobs(_import_one, jobs, workers=workers, what="imported", crashed=_import_crashed):
-        if error:
-            errors.append(error)
-        else:
-            entries.append(_imported_entry(job.image.stem))
-    if not jobs and not errors:
-        raise PrepareError(f"{source}: no {IMAGES}/*.png; wanted the folder that holds imgs/ and gts/.")
-    _write_index(folder, entries)
-    return len(entries), errors
-
-
-def _imported_entry(name: str) -> StoredSlice:
-    case, _, number = name.rpartition("-")
-    is_slice = bool(case) and number.isdigit()
-    group = case if is_slice else name
-    dataset = "_".join(name.split("_")[:2])
-    return StoredSlice(
-        name,
-        dataset,
-        modality_of(name) or "unknown",
-        group,
-        group,
-        "",
-        "instances",
-        int(number) if is_slice else -1,
-        (SIDE_PX, SIDE_PX),
-    )

@@ -1,6 +1,7 @@
-"""Reads the plain data in a pickled array of objects without running anything: numbers, texts, lists and dictionaries.
+"""Reads the plain data in a pickle without running anything: numbers, texts, lists, dictionaries, arrays of numbers.
 
-The CVPR 2025 interactive challenge stores boxes and clicks as lists of dictionaries, which NumPy can only pickle.
+The CVPR 2025 interactive challenge stores boxes and clicks as lists of dictionaries, which NumPy can only pickle, and
+the baseline's training code stores label maps so (`data_prep.paper_import`).
 Unpickling runs whatever the file says, so it is never done. A pickle is a small program for a stack machine; here its
 instructions (PEP 307, PEP 3154) are read one by one, those that make plain data are followed, and a call that it asks
 for is written down and not made. Only three calls are understood, those with which NumPy describes its own arrays and
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 MOST_PICKLE_BYTES: Final = 4 * 1024**2
 
@@ -33,6 +35,10 @@ _NUMBERS: Final = frozenset(["BININT", "BININT1", "BININT2", "LONG1", "LONG4", "
 _TEXTS: Final = frozenset(["SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8"])
 
 
+_DAMAGES: Final = (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError)
+"""What goes wrong while the instructions of a damaged pickle are followed."""
+
+
 class PickleError(ValueError):
     """A pickle holds more than plain data, or is damaged."""
 
@@ -46,6 +52,30 @@ class _Asked:
     state: Any = None
 
 
+def read_plain(pickled: bytes) -> Any:  # noqa: ANN401  whatever plain data it holds
+    """Give the plain data of a pickle.
+
+    Args:
+        pickled: the whole pickle, at most `MOST_PICKLE_BYTES`.
+
+    Returns:
+        None, bool, int, float, str, bytes, lists, tuples and dictionaries of such; NumPy's own numbers as int, float
+        and bool. A pickle that holds one NumPy array of numbers and nothing else gives that array. Anything else that
+        NumPy describes stays an object without use.
+
+    Raises:
+        PickleError: too large, damaged, or it asks for a call that is not NumPy's own, or uses an instruction that
+            plain data do not need.
+    """
+    top = _followed(pickled)
+    if not (isinstance(top, _Asked) and top.what == "array"):
+        return top
+    try:
+        return _array(top)
+    except _DAMAGES as error:
+        raise PickleError(f"damaged ({type(error).__name__})") from error
+
+
 def read_plain_objects(pickled: bytes) -> list[Any]:
     """Give the objects of a pickled one-dimensional object array, as NumPy writes it into .npy files.
 
@@ -53,26 +83,28 @@ def read_plain_objects(pickled: bytes) -> list[Any]:
         pickled: what follows the header of the .npy file, at most `MOST_PICKLE_BYTES`.
 
     Returns:
-        Its objects: None, bool, int, float, str, bytes, lists, tuples and dictionaries of such; NumPy's own numbers as
-        int and float. Anything else that NumPy describes stays an object without use.
+        Its objects, each as `read_plain` gives plain data.
 
     Raises:
-        PickleError: it asks for a call that is not NumPy's own, uses an instruction that plain data do not need, or
-            is no such array.
+        PickleError: as in `read_plain`, or it is no such array.
     """
+    top = _followed(pickled)
+    items = _array_state(top)[4] if isinstance(top, _Asked) and top.what == "array" else None
+    if not isinstance(items, list):
+        raise PickleError("wanted an array of objects")
+    return items
+
+
+def _followed(pickled: bytes) -> object:
+    """Give what the instructions of a pickle leave, calls written down and not made."""
     if len(pickled) > MOST_PICKLE_BYTES:
         raise PickleError(f"{len(pickled):,} bytes of objects; at most {MOST_PICKLE_BYTES:,} are read")
     try:
-        top = _Machine().run(pickled)
+        return _Machine().run(pickled)
     except PickleError:
         raise
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
+    except _DAMAGES as error:
         raise PickleError(f"damaged ({type(error).__name__})") from error
-    # __setstate__ of an array: version, shape, dtype, order, items
-    state = top.state if isinstance(top, _Asked) and top.what == "array" else None
-    if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[4], list):
-        raise PickleError("wanted an array of objects")
-    return state[4]
 
 
 class _Machine:
@@ -161,12 +193,33 @@ def _named(module: object, name: object) -> _Asked:
 def _number(asked: _Asked) -> float | int | bool:
     """Give the number that NumPy's `scalar` call describes: a dtype, and its bytes."""
     dtype, stored = asked.arguments
-    kind = _expect(dtype, _Asked).arguments[0]
+    (value,) = np.frombuffer(_expect(stored, bytes), _number_dtype(dtype)).tolist()
+    return value  # type: ignore[no-any-return]
+
+
+def _array(asked: _Asked) -> NDArray[Any]:
+    """Give the array of numbers that NumPy describes: its shape, dtype, order and bytes."""
+    _, shape, dtype, is_fortran, stored = _array_state(asked)
+    numbers = np.frombuffer(_expect(stored, bytes), _number_dtype(dtype))
+    return numbers.reshape(_expect(shape, tuple), order="F" if is_fortran else "C")
+
+
+def _array_state(asked: _Asked) -> tuple[Any, ...]:
+    """Give version, shape, dtype, order and items, with which `__setstate__` of an array fills it."""
+    state = asked.state
+    if not isinstance(state, tuple) or len(state) != 5:
+        raise PickleError("damaged (an array without its items)")
+    return state
+
+
+def _number_dtype(dtype: object) -> np.dtype[Any]:
+    """Give the dtype that NumPy's `dtype` call describes, of plain numbers alone."""
+    asked = _expect(dtype, _Asked)
+    kind = asked.arguments[0]
     if not isinstance(kind, str) or not _NUMBER.fullmatch(kind):
         raise PickleError("a NumPy value that is no plain number")
-    order = ">" if isinstance(dtype.state, tuple) and dtype.state[1] == ">" else "<"
-    (value,) = np.frombuffer(_expect(stored, bytes), np.dtype(order + kind)).tolist()
-    return value  # type: ignore[no-any-return]
+    order = ">" if isinstance(asked.state, tuple) and asked.state[1] == ">" else "<"
+    return np.dtype(order + kind)
 
 
 def _expect(value: Any, kind: type) -> Any:  # noqa: ANN401  whatever kind says
