@@ -25,7 +25,7 @@ from benchmarks.model_options import add_engine_options, engine_facts
 from benchmarks.recorded import BenchmarkError, read_figures
 from benchmarks.volume_scores import drawn_boxes, load_objects, mean_dice
 from benchmarks.weights_id import weights_id
-from data_prep.convert import LoadedSource
+from data_prep.loading import LoadedSource
 from data_prep.objects import ObjectMask, paint
 from data_prep.sources import Source
 from evaluation.tables import markdown_table

@@ -17,7 +17,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.convert import CaseSettings, LoadedSource, boxes_for, load_source
+from data_prep.convert import CaseSettings, boxes_for
+from data_prep.loading import LoadedSource, load_source
 from data_prep.objects import ObjectMask, objects_of, paint
 from data_prep.sources import Source, find_sources
 from evaluation.dice import dice

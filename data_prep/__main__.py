@@ -1,4 +1,4 @@
-"""`python -m data_prep`: see cli.py."""
+"""`python -m data_prep`: see cli/."""
 
 from data_prep.cli import main
 

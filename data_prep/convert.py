@@ -11,45 +11,31 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import zlib
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from fnmatch import fnmatch
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data_prep.loading import LoadedSource, load_source
+from data_prep.naming import case_name, identities_of
 from data_prep.objects import Drops, ObjectMask, SpeckRule, image_box, objects_of, paint, volume_box
 from data_prep.parallel import run_jobs
 from data_prep.sources import Source
 from graysam.boxes import Box, VolumeBox
 from graysam.errors import GraySamError, PrepareError
-from graysam.formats.image_volume import DICOM_MODALITIES
 from graysam.formats.npz import write_case, write_reference
 from graysam.formats.readers import (
-    ShapeMismatchError,
     SoftMasks,
-    Units,
-    read_label_picture,
-    read_label_volume,
-    read_picture,
-    read_volume,
 )
-from graysam.image.windows import Window, apply_window, choose_window, doubts, parse_window
+from graysam.image.windows import parse_window
 from graysam.noisy_boxes import loosened
 
 logger = logging.getLogger(__name__)
 
-# A file's name may have 255 bytes; dimension, modality, sum and suffix are added.
-LONGEST_IDENTITY = 200
 INPUTS, REFERENCES, MANIFEST = "inputs", "gts", "manifest.jsonl"
-
-# The challenge's own word where it differs from the canonical one (peers' name tables).
-_NAME_IN_FILES = {"Microscopy": "Microscope"}
 
 
 @dataclass(frozen=True)
@@ -90,180 +76,6 @@ class CaseSettings:
     def random_for(self, name: str) -> np.random.Generator:
         """Give a generator that depends on the seed and the name alone."""
         return np.random.default_rng([self.seed, zlib.crc32(os.fsencode(name))])
-
-
-@dataclass(frozen=True, eq=False)
-class RawSource:
-    """An image and its labels as the files have them.
-
-    Attributes:
-        image: (H, W), (H, W, 3) or (D, H, W), of the file's dtype and range.
-        labels: (H, W) or (D, H, W) unsigned integers, on the image's grid.
-        is_volume: whether the arrays are (D, H, W).
-        modality: canonical name, "" when nothing tells it.
-        units: what the values mean.
-        spacing_mm: z, y, x; None for images.
-        axes: see `grids.Grid.axes`; "" for images.
-        notes: what was decided on the way.
-        warnings: what looks wrong; `--strict` makes it fatal.
-    """
-
-    image: NDArray[Any]
-    labels: NDArray[Any]
-    is_volume: bool
-    modality: str
-    units: Units = "unknown"
-    spacing_mm: tuple[float, float, float] | None = None
-    axes: str = ""
-    notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class LoadedSource:
-    """A source ready for use: intensities as 0..255, labels beside them.
-
-    Attributes:
-        image: (H, W), (H, W, 3) or (D, H, W) uint8.
-        labels, is_volume, modality, spacing_mm, axes, notes, warnings: see `RawSource`.
-        window: how the intensities were brought to 0..255.
-    """
-
-    image: NDArray[np.uint8]
-    labels: NDArray[Any]
-    is_volume: bool
-    modality: str
-    spacing_mm: tuple[float, float, float] | None
-    axes: str
-    window: Window
-    notes: tuple[str, ...]
-    warnings: tuple[str, ...] = ()
-
-
-def read_source(source: Source, *, soft_masks: SoftMasks = "refuse") -> RawSource:
-    """Read an image and its labels, untouched.
-
-    Raises:
-        ShapeMismatchError: they do not lie on one grid.
-        PrepareError: unreadable, or a volume in colours.
-    """
-    raw = _read_volume_source(source, soft_masks) if source.is_volume else _read_picture_source(source, soft_masks)
-    if raw.image.ndim == 4:
-        raise PrepareError(f"{source.name}: a volume in colours, shape {raw.image.shape}; save one gray channel.")
-    wanted = raw.image.shape if raw.is_volume else raw.image.shape[:2]
-    if raw.labels.shape != wanted:
-        turned = "".join(f" ({note})" for note in raw.notes if "EXIF" in note)
-        raise ShapeMismatchError(
-            f"{source.name}: image {wanted} and labels {raw.labels.shape} differ in shape{turned}; export both from "
-            "one grid."
-        )
-    return _without_ignored(raw, source)
-
-
-def _read_volume_source(source: Source, soft_masks: SoftMasks) -> RawSource:
-    volume = read_volume(source.image)
-    labels, label_notes, label_warnings = read_label_volume(source.label, volume, soft_masks=soft_masks)
-    modality = source.modality or DICOM_MODALITIES.get(volume.modality, "")
-    notes, warnings = (*volume.notes, *label_notes), (*volume.warnings, *label_warnings)
-    # One DICOM picture (an X-ray, say) comes as a volume of one slice; it is an image.
-    if volume.is_picture:
-        return RawSource(volume.array[0], labels[0], False, modality, volume.units, notes=notes, warnings=warnings)
-    return RawSource(
-        volume.array, labels, True, modality, volume.units, volume.spacing_mm, volume.axes, notes, warnings
-    )
-
-
-def _read_picture_source(source: Source, soft_masks: SoftMasks) -> RawSource:
-    picture = read_picture(source.image)
-    mask = read_label_picture(source.label, soft_masks=soft_masks)
-    notes, warnings = (*picture.notes, *mask.notes), (*picture.warnings, *mask.warnings)
-    return RawSource(picture.array, mask.array, False, source.modality, notes=notes, warnings=warnings)
-
-
-def _without_ignored(raw: RawSource, source: Source) -> RawSource:
-    """Give the source with the numbers that mean "ignore" as background."""
-    ignored = np.isin(raw.labels, source.ignored_labels) if source.ignored_labels else None
-    if ignored is None or not ignored.any():
-        return raw
-    note = f"{int(ignored.sum())} pixels or voxels of the label 'ignore' taken as background"
-    return replace(raw, labels=np.where(ignored, 0, raw.labels).astype(raw.labels.dtype), notes=(*raw.notes, note))
-
-
-def load_source(
-    source: Source, *, window: str = "auto", soft_masks: SoftMasks = "refuse", strict: bool = False
-) -> LoadedSource:
-    """Read an image and its labels, and bring the intensities to 0..255.
-
-    Raises:
-        PrepareError: see `read_source`; also for an unknown modality, and with `strict` for any warning.
-    """
-    raw = read_source(source, soft_masks=soft_masks)
-    if not raw.modality:
-        raise PrepareError(f"{source.name}: the modality is not known; give --modality or write dataset.json.")
-    asked = window if window != "auto" else source.window
-    chosen = parse_window(asked) if asked else window_for(raw, source)
-    warnings = (*raw.warnings, *doubts_of(raw, source, chosen))
-    if strict and warnings:
-        raise PrepareError(f"{'; '.join(warnings)} (--strict makes this fatal)")
-    image, applied = apply_window(raw.image, chosen)
-    return LoadedSource(
-        image, raw.labels, raw.is_volume, raw.modality, raw.spacing_mm, raw.axes, applied, raw.notes, warnings
-    )
-
-
-def window_for(raw: RawSource, source: Source) -> Window:
-    """Choose the intensity window of a source that asks for none."""
-    return choose_window(raw.image, modality=raw.modality, is_volume=raw.is_volume, named=source.name, units=raw.units)
-
-
-def doubts_of(raw: RawSource, source: Source, window: Window) -> tuple[str, ...]:
-    """Give what makes the intensities doubtful, in words; see `windows.doubts`."""
-    return doubts(raw.image, modality=raw.modality, is_volume=raw.is_volume, units=raw.units, window=window)
-
-
-# --- one case ----------------------------------------------------------------------------------------------
-
-
-def case_name(source: Source, loaded: LoadedSource, identity: str = "") -> str:
-    """Give the challenge's name: dimension, modality, and the identity (by default as `identity_of` gives it)."""
-    token = _NAME_IN_FILES.get(loaded.modality, loaded.modality)
-    return f"{'3D' if loaded.is_volume else '2D'}Box_{token}_{identity or identity_of(source)}"
-
-
-def identity_of(source: Source) -> str:
-    """Give data set and case in letters that any system takes.
-
-    Letters beyond ASCII cannot be spelt so; a name that has some ends with a sum of the whole name, so that two names
-    stay two.
-    """
-    name = f"{Path(source.dataset).name}_{source.case}"
-    plain = _in_plain_letters(name)
-    if len(plain) > LONGEST_IDENTITY:
-        return f"{plain[:LONGEST_IDENTITY]}_{_sum_of(name)}"
-    return plain if name.isascii() else f"{plain}_{_sum_of(source.case)}".strip("_")
-
-
-def _in_plain_letters(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("_")
-
-
-def _sum_of(name: str) -> str:
-    return f"{zlib.crc32(os.fsencode(name)):08x}"
-
-
-def identities_of(sources: Sequence[Source]) -> dict[str, str]:
-    """Give each source's identity by its name; where two would be the same, those that were spelt anew get a sum."""
-    groups: dict[tuple[bool, str, str], list[Source]] = defaultdict(list)
-    for source in sources:
-        groups[source.is_volume, source.modality, identity_of(source).lower()].append(source)
-    identities = {}
-    for group in groups.values():
-        for source in group:
-            plain = identity_of(source)
-            as_it_is = plain == f"{Path(source.dataset).name}_{source.case}"
-            spelt = plain if len(group) == 1 or as_it_is else f"{plain}_{_sum_of(source.name)}"
-            identities[source.name] = spelt
-    return identities
 
 
 def boxes_for(
@@ -350,48 +162,6 @@ def _details(loaded: LoadedSource, objects: Sequence[ObjectMask], drops: Drops) 
 
 def _drops_record(drops: Drops) -> dict[str, Any]:
     return {"dropped": asdict(drops)}
-
-
-# --- many cases --------------------------------------------------------------------------------------------
-
-
-def select(
-    sources: Sequence[Source],
-    *,
-    split: str = "",
-    limit: int | None = None,
-    seed: int = 0,
-    datasets: str = "*",
-) -> list[Source]:
-    """Choose sources of a split, of data sets whose name fits a pattern, and at most `limit` of a kind.
-
-    A kind is a modality and dimension; its share is drawn at random, in turn from each of its data sets, so
-    that a small share still shows many of them. The result keeps the order of `sources`.
-    """
-    chosen = [
-        source for source in sources if (not split or source.split == split) and fnmatch(source.dataset, datasets)
-    ]
-    if limit is None:
-        return chosen
-    kept: set[str] = set()
-    kinds: dict[tuple[str, bool], list[Source]] = defaultdict(list)
-    for source in chosen:
-        kinds[source.modality, source.is_volume].append(source)
-    for kind in sorted(kinds):
-        random = np.random.default_rng([seed, zlib.crc32(repr(kind).encode())])
-        kept.update(source.name for source in _in_turn(kinds[kind], random)[:limit])
-    return [source for source in chosen if source.name in kept]
-
-
-def _in_turn(sources: Sequence[Source], random: np.random.Generator) -> list[Source]:
-    """Give the sources so that data sets take turns, both in random order."""
-    ranks: dict[str, int] = defaultdict(int)
-    placed: list[tuple[int, int, Source]] = []
-    for place in random.permutation(len(sources)):
-        source = sources[int(place)]
-        placed.append((ranks[source.dataset], len(placed), source))
-        ranks[source.dataset] += 1
-    return [source for _, _, source in sorted(placed, key=lambda item: item[:2])]
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from data_prep.convert import doubts_of, read_source, window_for
 from data_prep.findings import Problem, Severity
+from data_prep.loading import doubts_of, read_source, window_for
 from data_prep.objects import SpeckRule, objects_of
 from data_prep.parallel import run_jobs
 from data_prep.sources import Inventory, Source

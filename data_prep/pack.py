@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.convert import LoadedSource, load_source
+from data_prep.loading import LoadedSource, load_source
 from data_prep.objects import Drops, ObjectMask, SpeckRule, objects_of
 from data_prep.parallel import run_jobs
 from data_prep.sources import Source

@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.convert import load_source
 from data_prep.label_runs import labels_from_runs, runs_from_labels
+from data_prep.loading import load_source
 from data_prep.objects import LabelKind, SpeckRule, objects_of, paint
 from data_prep.pack import describe_failure, labelled_slices
 from data_prep.parallel import run_jobs

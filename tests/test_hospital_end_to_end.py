@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from data_prep.cli import main as prepare
-from data_prep.convert import read_source
+from data_prep.loading import read_source
 from data_prep.sources import find_sources
 from examples.hospital_files import in_hu
 from examples.phantoms import make_phantoms

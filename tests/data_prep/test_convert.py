@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from source_files import write_dicom
 
-from data_prep.convert import CaseSettings, load_source, make_cases, select
+from data_prep.convert import CaseSettings, make_cases
+from data_prep.loading import load_source
 from data_prep.objects import SpeckRule
+from data_prep.selection import select
 from data_prep.sources import find_sources
 from graysam.boxes import Box, VolumeBox
 from graysam.errors import PrepareError

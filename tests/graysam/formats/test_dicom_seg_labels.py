@@ -119,7 +119,7 @@ def test_a_rough_mask_may_be_a_segmentation(tmp_path):
 
 
 def test_data_preparation_pairs_a_series_with_its_segmentation(tmp_path):
-    from data_prep.convert import read_source
+    from data_prep.loading import read_source
     from data_prep.sources import find_sources
 
     scan = write_scan(tmp_path / "CT" / "set" / "images" / "scan")
