@@ -32,7 +32,7 @@ from graysam.models.network import Network, build_network
 from graysam.store import PackedStore
 from train.average import moving_average, set_steps
 from train.config import ConfigError, RunConfig
-from train.dataset import Batch, BatchSource, SliceMemory
+from train.dataset import Batch, BatchSource
 from train.engine import NetworkEngine
 from train.initial import fitted_weights
 from train.loader import batches_from
@@ -42,6 +42,7 @@ from train.pictures import write_curves, write_overlays
 from train.pseudo.shards import Found, read_found
 from train.run_folder import append_row, forget_rows_after, write_atomically
 from train.schedule import Plateau, Progress, learning_rate_share
+from train.slice_memory import SliceMemory
 from train.tuning import apply_tuning, merged_state, train_mode
 
 logger = logging.getLogger("train")

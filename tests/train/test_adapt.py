@@ -34,8 +34,9 @@ from train.adapt.keeping import Keeper, deviation
 from train.adapt.outcome import Drawn, Outcome, Worst
 from train.adapt.report import render_report, verdict
 from train.config import DataConfig
-from train.dataset import BatchSource, SliceMemory
+from train.dataset import BatchSource
 from train.run_folder import read_rows
+from train.slice_memory import SliceMemory
 from train.trainer import JUDGED_WEIGHTS, PromptedForward
 
 SIDE = 48

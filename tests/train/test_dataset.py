@@ -19,8 +19,9 @@ from graysam.models.spec import ModelSpec
 from graysam.prompts import USUAL_FIT, Neighbour, Prompt, box_rows
 from graysam.store import PackedStore, StoreWriter, encode_image, encode_runs, open_store
 from train.config import DataConfig, RunConfig
-from train.dataset import TWO_SLICES_SHARE, Batch, BatchSource, SliceMemory, prepare_prompts
+from train.dataset import Batch, BatchSource, prepare_prompts
 from train.loader import batches_from
+from train.slice_memory import TWO_SLICES_SHARE, SliceMemory
 from train.tracks import Place
 
 

@@ -12,8 +12,9 @@ from graysam.models.network import build_network
 from graysam.models.spec import ModelSpec
 from graysam.store import PackedStore
 from train.config import RunConfig
-from train.dataset import SliceMemory
-from train.distill import DistillationError, Distiller, StoredEmbeddings, store_embeddings
+from train.distill import Distiller
+from train.embeddings import EmbeddingsError, StoredEmbeddings, store_embeddings
+from train.slice_memory import SliceMemory
 from train.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -51,7 +52,7 @@ def test_embeddings_are_stored_once_in_half_precision(teacher, store: PackedStor
 
 def test_embeddings_of_another_store_are_refused(teacher, store: PackedStore, tmp_path: Path):
     embed(teacher, store, tmp_path)
-    with pytest.raises(DistillationError, match="another store"):
+    with pytest.raises(EmbeddingsError, match="another store"):
         embed(teacher, store, tmp_path, data_hash="b")
 
 
@@ -90,7 +91,7 @@ def test_a_share_of_the_slices_is_embedded_and_learnt_from(
     }
     for canvas, embedding in zip(canvases.numpy(), wanted.numpy(), strict=True):
         np.testing.assert_array_equal(embedding, stored.read(known[canvas.tobytes()]))
-    with pytest.raises(DistillationError, match="--slices"):
+    with pytest.raises(EmbeddingsError, match="--slices"):
         embed(teacher, store, tmp_path, slices=5)
 
 

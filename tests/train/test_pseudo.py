@@ -19,7 +19,7 @@ from graysam.models.network import build_network
 from graysam.models.spec import ModelSpec
 from graysam.store import PackedStore, StoreEntry, StoreWriter, encode_image, encode_runs, open_store
 from train.config import ConfigError, RunConfig
-from train.dataset import BatchSource, SliceMemory
+from train.dataset import BatchSource
 from train.pseudo.__main__ import Stop, main
 from train.pseudo.boxes import SOURCES, Candidate, box_iou, candidate_boxes
 from train.pseudo.keep import PseudoObject, Rules, TeacherAnswer, contrast, first_look, stability, without_duplicates
@@ -29,6 +29,7 @@ from train.pseudo.shards import Found, PseudoError, Shard, read_found, read_shar
 from train.pseudo.slices import TrainingSlices
 from train.pseudo.soft import SoftTarget, soft_target
 from train.pseudo.trust import datasets_of, measure_trust
+from train.slice_memory import SliceMemory
 from train.trainer import Trainer
 
 CPU = torch.device("cpu")
