@@ -73,7 +73,7 @@ class PictureFormat:
 
     def _box_numbers(self, path: Path, size_hw: tuple[int, int]) -> tuple[NDArray[np.float64], Notes, str, Path]:
         """Give the boxes, their names, where they came from in words, and that file."""
-        from graysam.formats.box_files import boxes_for, boxes_round, mask_for
+        from graysam.formats.box_files import boxes_for
         from graysam.formats.drawn_boxes import box_table
 
         source = self.reading.boxes
@@ -82,6 +82,8 @@ class PictureFormat:
             with naming(found.origin):
                 numbers = box_table(found.boxes, None, is_volume=False)
             return numbers, found.names, f"{len(numbers)} boxes from {found.origin.name}", found.origin
+        from graysam.formats.rough_masks import boxes_round, mask_for
+
         mask_path = mask_for(path, path.stem, source.masks)
         with readable(mask_path.name):
             from graysam.formats.readers import read_mask

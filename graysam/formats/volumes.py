@@ -294,12 +294,13 @@ def _box_numbers(
     volume: Volume, path: Path, name: str, reading: Reading, folder: Path | None, *, is_volume: bool
 ) -> tuple[NDArray[np.float64], Notes, Notes]:
     """Give the boxes in voxels, their names, and where they came from."""
-    from graysam.formats.box_files import boxes_for, boxes_round, mask_for
+    from graysam.formats.box_files import boxes_for
     from graysam.formats.drawn_boxes import box_table
 
     masks = reading.boxes.masks
     if masks is not None:
         from graysam.formats.readers import read_label_volume
+        from graysam.formats.rough_masks import boxes_round, mask_for
 
         mask_path = mask_for(path, name, masks)
         with readable(mask_path.name):

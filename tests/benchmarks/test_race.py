@@ -11,23 +11,20 @@ import pytest
 from drawn_slices import write_store
 from tiny_spec import TINY
 
+from benchmarks import entrants as entering
 from benchmarks import judge as judging
 from benchmarks import race as racing
-from benchmarks.judge import Judged, as_judged, export_random, has_files, judge, prompts_of, split_scores
-from benchmarks.race import (
+from benchmarks.entrants import (
     RaceError,
     Way,
-    check_settings,
-    chosen_splits,
     config_path,
     distillation_command,
     entrant,
     entrants,
-    main,
-    parse_options,
-    race_table,
     training_command,
 )
+from benchmarks.judge import Judged, as_judged, export_random, has_files, judge, prompts_of, split_scores
+from benchmarks.race import check_settings, chosen_splits, main, parse_options, race_table
 from benchmarks.rows import size_of
 from evaluation.prompts import BASELINES
 from graysam.engines.select import CpuFacts
@@ -116,7 +113,7 @@ def test_several_processes_train_through_torchrun_and_start_from_what_is_there()
 def test_all_designs_train_in_the_format_that_the_cpu_has_instructions_for(
     flags: set[str], wanted: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(racing, "read_cpu_facts", lambda: CpuFacts(frozenset(flags), "a CPU", 2))
+    monkeypatch.setattr(entering, "read_cpu_facts", lambda: CpuFacts(frozenset(flags), "a CPU", 2))
     config, store = Path("a.toml"), Path("s")
     trained = training_command(config, store, Path("o"), minutes=3, processes=1, validate_prompts=9)
     stage = Path("race/o/stage-one")
@@ -165,7 +162,7 @@ def test_a_stage_is_stopped_and_waited_for_when_the_race_is(tmp_path: Path):
     wait = "import signal, sys, pathlib, time; signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path(sys.argv[1])"
     wait += ".touch(), sys.exit(0))); print('ready', flush=True); time.sleep(60)"
     stage = [sys.executable, "-c", wait, str(tmp_path / "saved")]
-    call = "import sys\nfrom benchmarks.race import run_stage\nfrom graysam.console import kill_interrupts\n"
+    call = "import sys\nfrom benchmarks.entrants import run_stage\nfrom graysam.console import kill_interrupts\n"
     call += "with kill_interrupts():\n    run_stage(sys.argv[1:], 'a stage', 1)\n"
     race = subprocess.Popen([sys.executable, "-c", call, *stage], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert race.stdout is not None

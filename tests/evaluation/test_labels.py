@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from evaluation.dice import dice
+from evaluation.folder_scores import ScoreOptions, score_case
 from evaluation.labels import labels_by_equality, read_prediction, read_reference
 from evaluation.pair import mean_score, score_pair
-from evaluation.score import ScoreOptions, score_case
 from evaluation.surface_dice import surface_dice, surface_distances
 from evaluation.surfels import face_table
 from graysam.errors import CaseError, ScoreError

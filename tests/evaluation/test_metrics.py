@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from evaluation import metrics, score
+from evaluation.folder_scores import ScoreOptions
 from evaluation.metrics import Metric, ranked_scores
 from evaluation.metrics.base import MaskPair
 from evaluation.metrics.surface import HD
@@ -94,5 +95,5 @@ def test_the_tolerance_is_the_challenges_two_and_has_one_owner():
     two_off, three_off = (np.eye(1, 9, k, dtype=bool) for k in (2, 3))
     origin = np.eye(1, 9, 0, dtype=bool)
     assert contour_nsd(origin, two_off) > contour_nsd(origin, three_off)
-    assert score.ScoreOptions().tolerance_mm == TOLERANCE
+    assert ScoreOptions().tolerance_mm == TOLERANCE
     assert math.isclose(contour_nsd(origin, origin), 1.0)

@@ -10,11 +10,13 @@ import pytest
 
 from graysam.boxes import Box, VolumeBox
 from graysam.errors import CaseError
-from graysam.formats.box_files import boxes_for, boxes_round, needs_one_image, read_boxes
+from graysam.formats.box_files import boxes_for, needs_one_image
+from graysam.formats.box_kinds import read_boxes
 from graysam.formats.drawn_boxes import box_between, box_table
 from graysam.formats.grids import make_grid
 from graysam.formats.pictures import PictureFormat
 from graysam.formats.reading_options import BoxSource, Reading
+from graysam.formats.rough_masks import boxes_round
 from graysam.formats.volumes import MetaFormat, NiftiFormat, NrrdFormat
 
 # Turned by 36.87 degrees about the body's axis (cosine 0.8, sine 0.6), x and z flipped, steps of 0.5, 0.8 and 3 mm.

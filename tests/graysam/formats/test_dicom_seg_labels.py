@@ -10,8 +10,8 @@ import pytest
 from source_files import write_dicom
 
 from graysam.errors import PrepareError
-from graysam.formats.box_files import mask_for
 from graysam.formats.readers import read_label_picture, read_label_volume, read_volume
+from graysam.formats.rough_masks import mask_for
 
 pytest.importorskip("highdicom")
 

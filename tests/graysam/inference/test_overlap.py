@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from graysam.cli.predict import parse_options
+from graysam.cli.predict_options import parse_options
 from graysam.inference.overlap import PAINTERS, InnerWins
 
 
