@@ -43,7 +43,7 @@ class FoundBoxes:
 
 
 def file_beside(folder: Path, name: str, suffixes: Sequence[str] = BESIDE) -> Path | None:
-    """Give the file of boxes for an image of a folder, None when there is none."""
+    """Give the file of a folder that has an image's name and one of the suffixes, None when there is none."""
     return next((each for suffix in suffixes if (each := folder / (name + suffix)).is_file()), None)
 
 
@@ -75,23 +75,18 @@ def boxes_for(
     given = source.given
     if given is None:
         own = file_beside(folder or path.parent, name, beside)
-        if own is None and source.optional:
-            return FoundBoxes((), path)
-        if own is None:
-            raise CaseError(
-                f"{path.name}: no boxes; give --boxes or --boxes-from, or put {name}{BESIDE[0]} next to the image."
-            )
-        reason = refusal(own, own.parent.resolve())
-        if reason is not None:
-            raise CaseError(f"{own.name}: {reason}")
+        remedy = f"give --boxes or --boxes-from, or put {name}{BESIDE[0]} next to the image"
     elif given.is_dir():
-        own = next((each for suffix in IN_A_FOLDER if (each := given / (name + suffix)).is_file()), None)
-        if own is None and source.optional:
-            return FoundBoxes((), path)
-        if own is None:
-            raise CaseError(f"{path.name}: no boxes for it in {given}; wanted {name}{BESIDE[0]} or {name}.mrk.json.")
+        own = file_beside(given, name, IN_A_FOLDER)
+        remedy = f"there are none for it in {given}; wanted {name}{BESIDE[0]} or {name}.mrk.json"
     else:
-        own = given
+        own, remedy = given, ""
+    if own is None:
+        if source.optional:
+            return FoundBoxes((), path)
+        raise CaseError(f"{path.name}: no boxes; {remedy}.")
+    if given is None and (reason := refusal(own, own.parent.resolve())) is not None:
+        raise CaseError(f"{own.name}: {reason}")
     boxes = read_boxes(own, columns=columns)
     found = _of_case(boxes, path, name)
     if not found and (boxes or own == given) and not source.optional:

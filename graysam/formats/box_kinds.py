@@ -1,8 +1,5 @@
-"""Reads a file of boxes of any kind: tables, 3D Slicer, labelme, COCO.
+"""Reads a file of boxes of any kind: a table (`graysam.formats.box_tables`), 3D Slicer, labelme, COCO.
 
-* Table (CSV with a first line of column names, or a JSON list of objects with these keys): x_min, y_min, x_max, y_max;
-  for a volume z_min and z_max, too; optional: case (file name or name of the image), name (of the object) and frame
-  (voxel, LPS or RAS; voxel if missing). A CSV without that first line holds 4 or 6 numbers a line, in voxels.
 * 3D Slicer's markups: each ROI is a box, in mm. They name no image, so they serve one image.
 * labelme: the hull of each shape's points. COCO: the field bbox of each annotation, by file_name.
 """
@@ -18,15 +15,10 @@ import numpy as np
 
 from graysam.cases import MAX_BOXES
 from graysam.errors import CaseError
-from graysam.formats.box_table import MAX_TABLE_BYTES, read_box_table
-from graysam.formats.drawn_boxes import FRAMES, DrawnBox, Frame, box_between, oriented_box
+from graysam.formats.box_tables import boxes_of_rows, read_csv
+from graysam.formats.drawn_boxes import DrawnBox, box_between, oriented_box
 from graysam.formats.image_volume import suffix_of
 
-COLUMNS = ("x_min", "y_min", "z_min", "x_max", "y_max", "z_max")
-_FLAT = ("x_min", "y_min", "x_max", "y_max")
-_FURTHER = ("case", "name", "frame")
-# What the table of a run's objects holds besides; it may be given as boxes again.
-_ANSWERS = ("label", "voxels", "confidence", "flagged", "lowest_confidence", "lowest_slice")
 # Polygons of a labelled data set take some hundred bytes a point.
 MAX_JSON_BYTES = 1 << 29
 
@@ -50,59 +42,10 @@ def read_boxes(path: Path, *, columns: Literal[4, 6] = 6) -> tuple[DrawnBox, ...
 
 @lru_cache(maxsize=4)  # a file for many images is parsed once
 def _read(path: Path, _changed: int, size: int, columns: Literal[4, 6]) -> tuple[DrawnBox, ...]:
-    boxes = _read_json(path, size) if suffix_of(path) == ".json" else _read_csv(path, size, columns)
+    boxes = _read_json(path, size) if suffix_of(path) == ".json" else read_csv(path, size, columns)
     if len(boxes) > MAX_BOXES * 1000:
         raise CaseError(f"{path.name}: {len(boxes):,} boxes are more than can be meant.")
     return tuple(boxes)
-
-
-def _read_csv(path: Path, size: int, columns: Literal[4, 6]) -> list[DrawnBox]:
-    import csv  # only here: most runs read no table
-
-    if size > 1000 * MAX_TABLE_BYTES:
-        raise CaseError(f"{path.name}: {size:,} bytes are more than a table of boxes can have.")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            first = next(csv.reader(stream), [])
-            header = [word.strip() for word in first]
-            if not {*header} & {*COLUMNS}:
-                rows = read_box_table(path, columns=columns)
-                half = columns // 2
-                return [box_between(row[:half], row[half:], "voxel") for row in rows]
-            lines = [line for line in csv.reader(stream) if any(word.strip() for word in line)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CaseError(f"{path.name}: cannot be read as a table of boxes: {error}.") from error
-    strange = [word for word in header if word not in (*COLUMNS, *_FURTHER, *_ANSWERS)]
-    if strange:
-        raise CaseError(f"{path.name}: column {strange[0]!r}; known are {', '.join((*_FURTHER, *COLUMNS))}.")
-    return _rows(path, [dict(zip(header, line, strict=False)) for line in lines])
-
-
-def _rows(path: Path, rows: list[dict[str, Any]]) -> list[DrawnBox]:
-    """Make boxes of the lines of a table."""
-    return [_row(path, number, row) for number, row in enumerate(rows)]
-
-
-def _row(path: Path, number: int, row: dict[str, Any]) -> DrawnBox:
-    """Make a box of one line of a table."""
-    columns = COLUMNS if str(row.get("z_min", "") or "").strip() or row.get("z_min") == 0 else _FLAT
-    try:
-        numbers = [float(row[column]) for column in columns]
-    except (KeyError, TypeError, ValueError):
-        raise CaseError(
-            f"{path.name}: box {number} is {str(row)[:120]}, wanted numbers under {', '.join(columns)}."
-        ) from None
-    frame = _frame_named(path, number, str(row.get("frame") or "voxel").strip())
-    half = len(numbers) // 2
-    name, case = (str(row.get(key) or "").strip() for key in ("name", "case"))
-    return box_between(numbers[:half], numbers[half:], frame, name, case)
-
-
-def _frame_named(path: Path, number: int, text: str) -> Frame:
-    for frame in FRAMES:
-        if frame.lower() == text.lower():
-            return frame
-    raise CaseError(f"{path.name}: box {number} has the frame {text!r}, wanted voxel, LPS or RAS.")
 
 
 def _read_json(path: Path, size: int) -> list[DrawnBox]:
@@ -116,8 +59,8 @@ def _read_json(path: Path, size: int) -> list[DrawnBox]:
         raise CaseError(f"{path.name}: no JSON: {error}.") from error
     try:
         if isinstance(content, list):
-            return _rows(path, content)
-        for keys, boxes_of in _JSON_KINDS:
+            return boxes_of_rows(path, content)
+        for keys, boxes_of in JSON_KINDS:
             if keys <= content.keys():
                 return boxes_of(path, content)
     except CaseError:
@@ -184,9 +127,9 @@ def _from_coco(_path: Path, content: dict[str, Any]) -> list[DrawnBox]:
 
 
 # A JSON object is of the first kind whose keys it has.
-_JSON_KINDS: Final[tuple[tuple[frozenset[str], Callable[[Path, dict[str, Any]], list[DrawnBox]]], ...]] = (
+JSON_KINDS: Final[tuple[tuple[frozenset[str], Callable[[Path, dict[str, Any]], list[DrawnBox]]], ...]] = (
     (frozenset({"markups"}), _from_slicer),
     (frozenset({"shapes"}), _from_labelme),
     (frozenset({"annotations", "images"}), _from_coco),
-    (frozenset({"boxes"}), lambda path, content: _rows(path, content["boxes"])),
+    (frozenset({"boxes"}), lambda path, content: boxes_of_rows(path, content["boxes"])),
 )
