@@ -29,7 +29,8 @@ import numpy as np
 import torch
 
 from benchmarks.machine import machine_facts
-from benchmarks.recorded import BenchmarkError, read_figures, write_figures
+from benchmarks.pages import page_with
+from benchmarks.recorded import RESULTS, ROOT, BenchmarkError, read_figures, write_figures
 from evaluation.prompts import ValidationPrompt, validation_prompts
 from graysam.api import default_weights
 from graysam.console import EXIT_CASE_FAILED, EXIT_FINE, kill_interrupts, run_command
@@ -58,9 +59,9 @@ TESTED_SHARE: Final = 1 / 3
 TEST_PROMPTS: Final = 90
 VALIDATION_PROMPTS: Final = 12
 """Of each modality of the validation split."""
-RESULTS: Final = Path(__file__).parent / "results" / "adapt.json"
-PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "adapt.md"
-HEADING: Final = "## Measured\n"
+OUT: Final = RESULTS / "adapt.json"
+PAGE: Final = ROOT / "docs" / "adapt.md"
+HEADING: Final = "## Measured"
 IF_INTERRUPTED: Final = "stopped; what was done is kept: the same command goes on from there"
 FULL_MINUTES: Final = 10
 """Shorter runs are trials, which the page does not show."""
@@ -76,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="folder of the data sets, with index.csv")
     parser.add_argument("--val-store", type=Path, help="packed store whose split val is answered before and after")
     parser.add_argument("--out", type=Path, help="folder for unfinished work")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="JSON of figures (default: %(default)s)")
+    parser.add_argument("--results", type=Path, default=OUT, help="JSON of figures (default: %(default)s)")
     parser.add_argument("--weights", type=Path, default=default_weights())
     parser.add_argument("--sets", nargs="+", default=SETS, help="MODALITY/NAME below the folder of the data sets")
     parser.add_argument("--cases", type=int, nargs="+", default=CASES)
@@ -258,9 +259,8 @@ def means(scores: Scores) -> dict[str, float]:
 
 
 def write_page(results: Path, page: Path = PAGE) -> None:
-    """Write the figures below the page's last heading."""
-    text = page.read_text(encoding="utf-8").split(HEADING)[0]
-    page.write_text(text + HEADING + "\n" + measured(results), encoding="utf-8")
+    """Write the figures into the page."""
+    page.write_text(page_with(page, HEADING, measured(results)), encoding="utf-8")
 
 
 def measured(results: Path) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from benchmarks.judge import export_random
-from benchmarks.readme import ROOT
+from benchmarks.recorded import ROOT
 from benchmarks.rows import CONFIGS, ORIGINS, ROWS, Origin
 from graysam.engines.select import read_cpu_facts
 from graysam.errors import GraySamError

@@ -19,8 +19,9 @@ import torch
 from torch import nn
 
 from benchmarks.precision import median_milliseconds
+from benchmarks.recorded import ROOT
 from benchmarks.rows import size_of
-from benchmarks.startup import ROOT, Row, run_once
+from benchmarks.startup import Row, run_once
 from evaluation.prompts import BASELINES, Answer, BoxKind, ValidationPrompt, engine_answer, means_by_kind
 from evaluation.prompts import validation_prompts as drawn_prompts
 from graysam.api import Segmenter

@@ -31,8 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.machine import machine_facts
-from benchmarks.recorded import BenchmarkError, read_figures, write_figures
-from benchmarks.startup import ROOT, Row, run_once
+from benchmarks.recorded import RESULTS, ROOT, BenchmarkError, read_figures, write_figures
+from benchmarks.startup import Row, run_once
 from evaluation.tables import markdown_table
 from graysam.boxes import Box, VolumeBox
 from graysam.console import run_command
@@ -40,7 +40,7 @@ from graysam.formats.npz import write_case
 
 logger = logging.getLogger("benchmarks")
 
-OUT: Final = ROOT / "benchmarks" / "results" / "paper_cases.json"
+OUT: Final = RESULTS / "paper_cases.json"
 ROWS: Final = {"graysam": ROOT / "weights" / "graysam", "litemedsam": ROOT / "weights" / "litemedsam"}
 SLICES_SHARE: Final = 1 / 3
 """Of a volume's slices, those that each object spans."""

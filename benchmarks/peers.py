@@ -16,14 +16,13 @@ from typing import Any, Final
 
 from benchmarks import paper_cases
 from benchmarks.judge import as_judged
+from benchmarks.pages import page_with
 from benchmarks.race import race_table
-from benchmarks.readme import ROOT
-from benchmarks.recorded import BenchmarkError, read_figures
+from benchmarks.recorded import RESULTS, ROOT, read_figures
 from graysam.console import run_command
 
-RESULTS: Final = ROOT / "benchmarks" / "results"
 PAGE: Final = ROOT / "docs" / "peers.md"
-HEADING, NEXT_HEADING = "## Figures\n", "\n## "
+HEADING: Final = "## Figures"
 
 NO_RACE: Final = (
     "**Quality and cost**: not measured yet. The race has not been run at length, so that no row but `graysam` has "
@@ -78,19 +77,6 @@ def paper_cases_part(figures: Figures) -> str:
     )
 
 
-def with_section(page: str, section: str) -> str:
-    """Give a page with the text below its heading "Figures" replaced, up to the next heading of that level.
-
-    Raises:
-        BenchmarkError: it has no such heading.
-    """
-    head, heading, rest = page.partition(HEADING)
-    if not heading:
-        raise BenchmarkError(f"{PAGE}: wanted a line {HEADING.strip()!r}, found none; nothing was written.")
-    tail = rest[rest.index(NEXT_HEADING) :] if NEXT_HEADING in rest else ""
-    return f"{head}{HEADING}\n{section}\n{tail}"
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the section, or write it into its page; exit status 2 when the page has no place for it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=(__doc__ or "").split("\n")[0])
@@ -99,8 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def fill_in() -> None:
         if options.write:
-            page = with_section(PAGE.read_text(encoding="utf-8"), figures_section(RESULTS))
-            PAGE.write_text(page, encoding="utf-8")
+            PAGE.write_text(page_with(PAGE, HEADING, figures_section(RESULTS)), encoding="utf-8")
         else:
             print(figures_section(RESULTS))
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import machine_facts
-from benchmarks.recorded import write_figures
+from benchmarks.recorded import RESULTS, ROOT, write_figures
 from benchmarks.weights_id import weights_id
 from evaluation.prompts import (
     BOX_KIND_TITLES,
@@ -44,7 +44,6 @@ from graysam.store import open_store
 
 logger = logging.getLogger(__name__)
 
-ROOT = Path(__file__).resolve().parent.parent
 # The first is what the others are compared with.
 ROWS = (
     ("torch", "fp32"),
@@ -125,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--store", type=Path, required=True, metavar="FILE", help="packed store with a validation split"
     )
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "precision.json", metavar="FILE")
+    parser.add_argument("--out", type=Path, default=RESULTS / "precision.json", metavar="FILE")
     parser.add_argument("--threads", type=int, metavar="N")
     parser.add_argument("--per-modality", type=int, default=55, metavar="N", help="prompts of each modality (55)")
     options = parser.parse_args(argv)

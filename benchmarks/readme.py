@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.pages import page_with
 from benchmarks.peer_scores import TOLD, cell_note, slice_cell, slice_columns, volume_cell, volume_columns
-from benchmarks.recorded import BenchmarkError, read_figures, split_of
+from benchmarks.recorded import RESULTS, ROOT, read_figures, split_of
 from benchmarks.unseen import ELLIPSE, NOT_MEASURED, group_means, unseen_table
 from benchmarks.volume_scores import VOLUME_BOX_KINDS, volume_key
 from benchmarks.weights_id import KEY as WEIGHTS_KEY
@@ -23,9 +24,7 @@ from evaluation.prompts import BOX_KINDS, BoxKind
 from evaluation.tables import markdown_table
 from graysam.console import run_command
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
-HEADING, NEXT_HEADING = "## Results\n", "\n## "
+HEADING = "## Results"
 SUMMARY_INTRODUCTION = (
     "Mean DSC (overlap with the reference) in %. A tight box is the smallest that holds the object. "
     "`python -m benchmarks.readme` copies the figures from `benchmarks/results`."
@@ -75,25 +74,15 @@ def fill_in(options: argparse.Namespace) -> None:
     if not options.write:
         print(*sections.values(), sep="\n\n")
         return
-    texts = {path: path.read_text(encoding="utf-8") for path in sections}
+    texts = {path: page_with(path, HEADING, section) for path, section in sections.items()}
     for path, text in texts.items():
-        if HEADING not in text:
-            raise BenchmarkError(f"{path}: wanted a line {HEADING.strip()!r}, found none; nothing was written.")
-    for path, section in sections.items():
-        path.write_text(with_section(texts[path], section), encoding="utf-8")
-
-
-def with_section(document: str, section: str) -> str:
-    """Give a document with the text below its heading "Results" replaced, up to the next heading of that level."""
-    head, rest = document.split(HEADING, 1)
-    tail = rest[rest.index(NEXT_HEADING) :] if NEXT_HEADING in rest else ""
-    return f"{head}{HEADING}\n{section}\n{tail}"
+        path.write_text(text, encoding="utf-8")
 
 
 def summary_section(folder: Path) -> str:
     """Give the README's section as Markdown, without its heading: one table, where it comes from, and the speed."""
     parts, rows = [SUMMARY_INTRODUCTION], []
-    unseen, validation, startup = (_read(folder, name) for name in ("unseen", "validation", "startup"))
+    unseen, validation, startup, race = (_read(folder, name) for name in ("unseen", "validation", "startup", "peers"))
     if unseen:
         rows.append(_unseen_row(unseen))
     if validation:
@@ -110,6 +99,8 @@ def summary_section(folder: Path) -> str:
         )
     if startup:
         parts.append(_startup_sentence(startup))
+    if race:
+        parts.append(_race_summary(race))
     return "\n\n".join(parts)
 
 
@@ -177,6 +168,20 @@ def _startup_sentence(figures: Figures) -> str:
     rows = {row["case"]: row for row in figures["rows"] if row["precision"] == "auto"}
     times = "; ".join(f"{rows[case]['seconds_median']:.1f} s for {size}" for case, size in figures["cases"].items())
     return f"Speed, a whole process from its start to the written file: {times} (`startup.json`; {_machine(figures)})."
+
+
+def _race_summary(figures: Figures) -> str:
+    """Give the race's short form: DSC on its last split with loose boxes, and the time of a slice and a box."""
+    split = list(figures["prompts"])[-1]
+    found = {row["name"]: (row, row["scores"][split]["outwards"][0]) for row in figures["rows"] if row["scores"]}
+    rows = []
+    for name, (row, dsc) in sorted(found.items(), key=lambda each: -each[1][1]):
+        took = row["milliseconds"].get("fp32", {})
+        milliseconds = f"{took['encode_ms_median'] + took['decode_ms_median']:.0f}" if took else ""
+        rows.append([name, f"{100 * dsc:.1f}", milliseconds])
+    table = markdown_table(["system", f"{split}, loose boxes", "ms, slice + box"], rows)
+    note = "Most of these learnt here for minutes, which says little of their authors' results: [peers](docs/peers.md)."
+    return f"{table}\n\n{note}"
 
 
 def results_section(folder: Path) -> str:

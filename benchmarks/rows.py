@@ -17,8 +17,8 @@ from typing import Final, Literal
 import torch
 
 from benchmarks.model_cost import count_macs, count_parameters
-from benchmarks.readme import ROOT
-from benchmarks.recorded import BenchmarkError
+from benchmarks.pages import page_with
+from benchmarks.recorded import ROOT
 from evaluation.tables import markdown_table
 from graysam.console import run_command
 from graysam.models.network import build_network
@@ -46,7 +46,7 @@ ORIGINS: Final[dict[Origin, str]] = {
 
 CONFIGS: Final = ROOT / "train" / "configs"
 PAGE: Final = ROOT / "docs" / "models.md"
-HEADING, NEXT_HEADING = "## All rows\n", "\n## "
+HEADING: Final = "## All rows"
 
 
 @dataclass(frozen=True)
@@ -141,18 +141,6 @@ def listing(rows: Sequence[Row] = ROWS) -> str:
     return "\n".join(lines)
 
 
-def with_table(page: str, new: str) -> str:
-    """Give a page with what lies between its heading "All rows" and the next one replaced.
-
-    Raises:
-        BenchmarkError: the page lacks them.
-    """
-    head, heading, rest = page.partition(HEADING)
-    if not heading or NEXT_HEADING not in rest:
-        raise BenchmarkError(f"{PAGE}: wanted a line {HEADING.strip()!r} and a heading after it; nothing was written.")
-    return f"{head}{HEADING}\n{new}{rest[rest.index(NEXT_HEADING) :]}"
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table, or write it into its page; exit status 2 when the page has no place for it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.rows", description=(__doc__ or "").split("\n")[0])
@@ -161,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def fill_in() -> None:
         if options.write:
-            PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), table()), encoding="utf-8")
+            PAGE.write_text(page_with(PAGE, HEADING, table()), encoding="utf-8")
         else:
             print(table())
 

@@ -23,12 +23,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.recorded import BenchmarkError
+from benchmarks.recorded import RESULTS, ROOT, BenchmarkError
 from graysam.console import run_command
 from graysam.formats.npz import write_labels, write_reference
 from graysam.machine import usable_cores
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 SHAPE = (287, 512, 512)
 SPACING_MM = (2.5, 0.8, 0.8)
 CASE = "3DBox_CT_speed.npz"
@@ -50,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--original-python", default=sys.executable, help="interpreter that can run them")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each scorer (default: %(default)s)")
     parser.add_argument("--note", default="", help="what else the machine was doing")
-    parser.add_argument("--out", type=Path, default=REPOSITORY / "benchmarks" / "results" / "score_speed.json")
+    parser.add_argument("--out", type=Path, default=RESULTS / "score_speed.json")
     options = parser.parse_args(argv)
     return run_command(lambda: measure(options))
 
@@ -129,7 +128,7 @@ def _run(command: list[str]) -> dict[str, float]:
     """Run one command to its end; give wall seconds, CPU seconds with its children, and the load before."""
     load = os.getloadavg()[0]
     start = time.perf_counter()
-    process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     if status != 0:
@@ -173,7 +172,7 @@ def _machine(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _answer(command: list[str]) -> str:
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 

@@ -25,13 +25,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import machine_facts
-from benchmarks.recorded import BenchmarkError, write_figures
+from benchmarks.recorded import RESULTS, ROOT, BenchmarkError, write_figures
 from benchmarks.weights_id import weights_id
 from graysam.boxes import Box, VolumeBox
 from graysam.console import run_command
 from graysam.formats.npz import write_case
 
-ROOT = Path(__file__).resolve().parent.parent
 LIMITS = {"2d": {"seconds": 1.0, "mebibytes": 500}, "3d": {"seconds": 8.0, "mebibytes": 1500}}
 DESCRIPTIONS = {"2d": "512 x 512 x 3, one box", "3d": "60 x 512 x 512, 3 objects over all slices"}
 
@@ -109,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="ENGINE/PRECISION",
     )
     parser.add_argument("--kinds", nargs="+", choices=tuple(LIMITS), default=list(LIMITS))
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "startup.json", metavar="FILE")
+    parser.add_argument("--out", type=Path, default=RESULTS / "startup.json", metavar="FILE")
     parser.add_argument("--draw", type=Path, metavar="DIR", help="only draw the cases into a folder")
     options = parser.parse_args(argv)
     if options.draw is not None:

@@ -65,23 +65,41 @@ def write_atomically(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def append_row(path: Path, row: Mapping[str, Any]) -> None:
-    """Add a row to a CSV, with a header when it is the first."""
-    new = not path.exists()
+    """Add a row to a CSV, with a header when it is the first; columns that are new are empty in the rows before."""
+    columns = _columns(path)
+    new = [name for name in row if name not in columns]
+    if columns and new:
+        with path.open(newline="") as source:
+            before = list(csv.DictReader(source))
+        with written_whole(path) as temporary, temporary.open("x", newline="") as out:
+            writer = csv.DictWriter(out, [*columns, *new], restval="")
+            writer.writeheader()
+            writer.writerows(before)
     with path.open("a", newline="") as out:
-        writer = csv.DictWriter(out, list(row))
-        if new:
+        writer = csv.DictWriter(out, [*columns, *new], restval="")
+        if not columns:
             writer.writeheader()
         writer.writerow(row)
 
 
-def read_rows(path: Path) -> list[dict[str, float]]:
-    """Read a CSV of numbers; a file that is not there has no rows, and a last line cut short is left out."""
+def _columns(path: Path) -> list[str]:
     if not path.exists():
         return []
     with path.open(newline="") as source:
-        rows = list(csv.DictReader(source))
-    whole = [row for row in rows if None not in row and all(row.values())]
-    return [{name: float(value) for name, value in row.items()} for row in whole]
+        return next(csv.reader(source), [])
+
+
+def read_rows(path: Path) -> list[dict[str, float]]:
+    """Read a CSV of numbers, of each row what is not empty.
+
+    A file that is not there has no rows, and a last line cut short is left out.
+    """
+    if not path.exists():
+        return []
+    with path.open(newline="") as source:
+        whole = [line for line in source if line.endswith("\n")]
+    rows = [row for row in csv.DictReader(whole) if None not in row and None not in row.values()]
+    return [{name: float(value) for name, value in row.items() if value} for row in rows]
 
 
 def forget_rows_after(path: Path, step: int) -> None:

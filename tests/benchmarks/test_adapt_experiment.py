@@ -13,8 +13,8 @@ from tiny_spec import TINY
 from benchmarks import adapt_experiment
 from benchmarks.adapt_experiment import (
     HEADING,
+    OUT,
     PAGE,
-    RESULTS,
     cells,
     drawn_cases,
     main,
@@ -22,6 +22,7 @@ from benchmarks.adapt_experiment import (
     possible_counts,
     write_page,
 )
+from benchmarks.pages import page_with
 from graysam.models.checkpoint import save_checkpoint
 from graysam.models.network import build_network
 from graysam.store import open_store
@@ -93,7 +94,7 @@ def test_the_page_has_the_mean_over_seeds_and_says_whether_the_aims_are_met(tmp_
     rows = [row("US/a", 0, 0.8, 0.9, 0.002), row("US/a", 1, 0.8, 0.88, 0.004), row("US/b", 0, 0.8, 0.81, 0.0)]
     (tmp_path / "adapt.json").write_text(json.dumps({"machine": {"cpu": "a CPU"}, "rows": rows}))
     page = tmp_path / "adapt.md"
-    page.write_text(f"# Adapt\n\n{HEADING}\nold figures\n")
+    page.write_text(f"# Adapt\n\n{HEADING}\n\nold figures\n")
     write_page(tmp_path / "adapt.json", page)
     text = page.read_text()
     assert "| US/a | 20 | 10 | 2 | 80.0 | 89.0 | 45 % | -0.30 | low-rank |" in text
@@ -125,4 +126,4 @@ def test_all_sets_are_run_with_one_seed_before_any_is_with_the_next(tmp_path: Pa
 
 
 def test_the_page_in_the_repository_says_what_the_figures_say():
-    assert PAGE.read_text(encoding="utf-8").split(HEADING)[1] == "\n" + measured(RESULTS)
+    assert PAGE.read_text(encoding="utf-8") == page_with(PAGE, HEADING, measured(OUT))

@@ -2,21 +2,14 @@
 
 from pathlib import Path
 
-import pytest
-
-from benchmarks.peers import PAGE, RESULTS, figures_section, race_part, with_section
-from benchmarks.recorded import BenchmarkError
+from benchmarks.pages import page_with
+from benchmarks.peers import HEADING, PAGE, figures_section, race_part
+from benchmarks.recorded import RESULTS
 
 
 def test_the_page_shows_the_figures_of_the_recorded_files_and_no_others():
-    page = PAGE.read_text(encoding="utf-8")
-    assert page == with_section(page, figures_section(RESULTS)), "run: python -m benchmarks.peers --write"
-
-
-def test_only_the_section_is_replaced():
-    assert with_section("# A\n\n## Figures\n\nold\n\n## B\n", "new") == "# A\n\n## Figures\n\nnew\n\n## B\n"
-    with pytest.raises(BenchmarkError, match="nothing was written"):
-        with_section("# A\n", "new")
+    made = page_with(PAGE, HEADING, figures_section(RESULTS))
+    assert PAGE.read_text(encoding="utf-8") == made, "run: python -m benchmarks.peers --write"
 
 
 def test_the_race_says_on_how_many_boxes_and_on_which_machine_it_was_judged():

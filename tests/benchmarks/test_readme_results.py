@@ -2,51 +2,28 @@ import json
 
 import pytest
 
+from benchmarks.pages import page_with
 from benchmarks.readme import (
     HEADING,
-    RESULTS,
-    ROOT,
     main,
     results_section,
     summary_section,
     validation_part,
-    with_section,
 )
-from benchmarks.recorded import BenchmarkError, read_figures
-
-README = """# A
-
-## Results
-
-old
-
-### Of something
-
-old, too
-
-## Train
-"""
+from benchmarks.recorded import RESULTS, ROOT, BenchmarkError, read_figures
 
 
 def test_the_readme_shows_the_figures_of_the_recorded_files_and_no_others() -> None:
     for name, section in (("README.md", summary_section), ("docs/results.md", results_section)):
-        document = (ROOT / name).read_text(encoding="utf-8")
-        assert document == with_section(document, section(RESULTS)), "run: python -m benchmarks.readme --write"
+        made = page_with(ROOT / name, HEADING, section(RESULTS))
+        assert (ROOT / name).read_text(encoding="utf-8") == made, "run: python -m benchmarks.readme --write"
 
 
 def test_the_short_table_has_three_to_five_rows_and_a_peer() -> None:
-    rows = [line for line in summary_section(RESULTS).splitlines() if line.startswith("|")]
+    first = next(part for part in summary_section(RESULTS).split("\n\n") if part.startswith("|"))
+    rows = first.splitlines()
     assert 3 <= len(rows) - 2 <= 5
     assert "LiteMedSAM" in rows[0]
-
-
-def test_only_the_section_is_replaced() -> None:
-    assert with_section(README, "new") == "# A\n\n## Results\n\nnew\n\n## Train\n"
-
-
-def test_writing_twice_changes_nothing() -> None:
-    once = with_section(README, "new")
-    assert with_section(once, "new") == once
 
 
 def test_the_table_of_slices_puts_the_model_first_and_gives_percent() -> None:
@@ -90,13 +67,26 @@ def test_a_file_of_figures_that_is_missing_or_broken_is_named(tmp_path) -> None:
         read_figures(tmp_path / "broken.json")
 
 
+def test_the_races_short_form_is_in_the_order_of_quality_and_leaves_out_what_has_no_scores(tmp_path) -> None:
+    def scored(name: str, dsc: float, **took: float) -> dict[str, object]:
+        scores = {"val": {"outwards": [0.1, 0.1]}, "far": {"outwards": [dsc, 0.1]}}
+        return {"name": name, "scores": scores, "milliseconds": {"fp32": took} if took else {}}
+
+    rows = [scored("a", 0.5, encode_ms_median=10.2, decode_ms_median=5), scored("ellipse", 0.6), scored("b", 0.7)]
+    rows.append({"name": "random", "scores": {}, "milliseconds": {}})
+    (tmp_path / "peers.json").write_text(json.dumps({"prompts": {"val": 1, "far": 1}, "rows": rows}))
+    table = [line for line in summary_section(tmp_path).splitlines() if line.startswith("|")]
+    assert table[0] == "| system | far, loose boxes | ms, slice + box |"
+    assert table[2:] == ["| b | 70.0 | |", "| ellipse | 60.0 | |", "| a | 50.0 | 15 |"]
+
+
 def test_both_documents_are_left_alone_when_one_has_no_such_section(tmp_path) -> None:
     readme, page = tmp_path / "README.md", tmp_path / "results.md"
-    readme.write_text(README)
+    readme.write_text("# A\n\n## Results\n\nold\n")
     page.write_text("# A\n")
     assert HEADING not in page.read_text()
     assert main(["--write", "--readme", str(readme), "--page", str(page), "--results", str(tmp_path)]) == 2
-    assert readme.read_text() == README
+    assert readme.read_text() == "# A\n\n## Results\n\nold\n"
     assert page.read_text() == "# A\n"
 
 

@@ -9,8 +9,9 @@ import torch
 from drawn_slices import drawn_slice, write_store
 from tiny_spec import TINY
 
+from benchmarks.pages import page_with
 from benchmarks.race import main as race
-from benchmarks.rows import CONFIGS, ORIGINS, PAGE, ROWS, main, size_of, table, with_table
+from benchmarks.rows import CONFIGS, HEADING, ORIGINS, PAGE, ROWS, main, size_of, table
 from graysam.api import Segmenter
 from graysam.boxes import Box, VolumeBox
 from graysam.export import export
@@ -71,8 +72,9 @@ def test_products_are_counted_from_shapes_alone():
 
 @pytest.mark.slow
 def test_the_table_in_the_docs_is_that_of_the_registry():
-    page = PAGE.read_text(encoding="utf-8")
-    assert with_table(page, table()) == page, "run `python -m benchmarks.rows --write`"
+    assert page_with(PAGE, HEADING, table()) == PAGE.read_text(encoding="utf-8"), (
+        "run `python -m benchmarks.rows --write`"
+    )
 
 
 def test_a_page_without_a_place_for_the_table_is_left_alone(tmp_path: Path, monkeypatch, capsys):

@@ -27,6 +27,22 @@ def test_a_line_cut_short_by_a_power_cut_is_no_row_and_goes(tmp_path: Path):
     assert path.read_text() == "step,loss\n1,0.5\n"
 
 
+def test_a_row_with_further_columns_widens_the_table(tmp_path: Path):
+    # A validation of few prompts may lack a modality that the last one, of all prompts, has.
+    path = tmp_path / "validation.csv"
+    append_row(path, {"step": 1, "CT": 0.5, "mean": 0.5})
+    append_row(path, {"step": 2, "CT": 0.6, "PET": 0.8, "mean": 0.7})
+    append_row(path, {"step": 3, "CT": 0.7, "mean": 0.7})
+    assert path.read_text().split() == ["step,CT,mean,PET", "1,0.5,0.5,", "2,0.6,0.7,0.8", "3,0.7,0.7,"]
+    assert read_rows(path) == [
+        {"step": 1, "CT": 0.5, "mean": 0.5},
+        {"step": 2, "CT": 0.6, "mean": 0.7, "PET": 0.8},
+        {"step": 3, "CT": 0.7, "mean": 0.7},
+    ]
+    forget_rows_after(path, 2)
+    assert [row["step"] for row in read_rows(path)] == [1, 2]
+
+
 def test_a_table_that_is_not_there_has_no_rows(tmp_path: Path):
     forget_rows_after(tmp_path / "log.csv", 5)
     assert read_rows(tmp_path / "log.csv") == []
