@@ -28,9 +28,10 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from benchmarks import ROOT
 from benchmarks.machine import machine_facts
 from benchmarks.pages import page_with
-from benchmarks.recorded import RESULTS, ROOT, BenchmarkError, read_figures, write_figures
+from benchmarks.recorded import RESULTS, BenchmarkError, read_figures, write_figures
 from evaluation.prompts import ValidationPrompt, validation_prompts
 from graysam.api import default_weights
 from graysam.console import EXIT_CASE_FAILED, EXIT_FINE, kill_interrupts, run_command

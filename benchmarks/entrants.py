@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from benchmarks import ROOT
 from benchmarks.judge import export_random
-from benchmarks.recorded import ROOT
 from benchmarks.rows import CONFIGS, ORIGINS, ROWS, Origin
 from graysam.engines.select import read_cpu_facts
 from graysam.errors import GraySamError

@@ -7,7 +7,6 @@ folder of exported weights (`graysam.export`), so that all are answered and time
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -19,9 +18,8 @@ import torch
 from torch import nn
 
 from benchmarks.precision import median_milliseconds
-from benchmarks.recorded import ROOT
 from benchmarks.rows import size_of
-from benchmarks.startup import Row, run_once
+from benchmarks.startup import Row, draw_cases, run_once
 from evaluation.prompts import BASELINES, Answer, BoxKind, ValidationPrompt, engine_answer, means_by_kind
 from evaluation.prompts import validation_prompts as drawn_prompts
 from graysam.api import Segmenter
@@ -148,7 +146,7 @@ def cold_processes(folder: Path, *, threads: int, runs: int = PROCESS_RUNS) -> d
     found = {}
     with tempfile.TemporaryDirectory() as scratch:
         drawn = Path(scratch)
-        subprocess.run([sys.executable, "-m", "benchmarks.startup", "--draw", str(drawn)], cwd=ROOT, check=True)
+        draw_cases(drawn)
         for kind in ("2d", "3d"):
             row = Row(kind, "openvino", "auto")
             command = [sys.executable, "predict.py", "-q", "-i", str(drawn / kind), "-o", str(drawn / "out")]

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -30,8 +29,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import ROOT
 from benchmarks.machine import machine_facts
-from benchmarks.recorded import RESULTS, ROOT, BenchmarkError, read_figures, write_figures
+from benchmarks.recorded import RESULTS, BenchmarkError, read_figures, write_figures
 from benchmarks.startup import Row, run_once
 from evaluation.tables import markdown_table
 from graysam.boxes import Box, VolumeBox
@@ -168,9 +168,7 @@ def timed(case: PaperCase, rows: Mapping[str, Path], options: argparse.Namespace
     environment = {**os.environ, "GRAYSAM_CACHE": ""}
     with tempfile.TemporaryDirectory() as scratch:
         inputs = Path(scratch) / "inputs"
-        # In a process of its own: what this one holds at its peak would count for every process that it starts.
-        draw = [sys.executable, "-m", "benchmarks.paper_cases", "--cases", case.name, "--draw", str(inputs)]
-        subprocess.run(draw, cwd=ROOT, check=True)
+        draw_case(case, inputs)
         for _ in range(options.runs):
             for name, weights in rows.items():
                 command = [sys.executable, "predict.py", "-q", "-i", str(inputs), "-o", str(Path(scratch) / "out")]
@@ -235,13 +233,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=3, metavar="N", help="of each row and case (3)")
     parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16", "int8"))
     parser.add_argument("--threads", type=int, metavar="N")
-    parser.add_argument("--draw", type=Path, metavar="DIR", help="only draw the cases into a folder")
     options = parser.parse_args(argv)
-    if options.draw is not None:
-        for case in PAPER_CASES:
-            if not options.cases or case.name in options.cases:
-                draw_case(case, options.draw)
-        return 0
     return run_command(lambda: measure(options))
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from benchmarks import paper_cases
+from benchmarks import ROOT, paper_cases
 from benchmarks.judge import as_judged
 from benchmarks.pages import page_with
 from benchmarks.race import race_table
-from benchmarks.recorded import RESULTS, ROOT, read_figures
+from benchmarks.recorded import RESULTS, read_figures
 from graysam.console import run_command
 
 PAGE: Final = ROOT / "docs" / "peers.md"

@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import ROOT
 from benchmarks.machine import machine_facts
-from benchmarks.recorded import RESULTS, ROOT, write_figures
+from benchmarks.recorded import RESULTS, write_figures
 from benchmarks.weights_id import weights_id
 from evaluation.prompts import (
     BOX_KIND_TITLES,

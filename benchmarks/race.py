@@ -28,10 +28,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks import ROOT
 from benchmarks.entrants import Entrant, RaceError, Way, entrant, entrants, prepare_weights, training_precision
 from benchmarks.judge import SHOWN_KINDS, Judged, as_judged, judge, judge_ellipse, prompts_of
 from benchmarks.machine import machine_facts
-from benchmarks.recorded import ROOT, read_figures, write_figures
+from benchmarks.recorded import read_figures, write_figures
 from benchmarks.rows import listing
 from evaluation.prompts import BOX_KIND_TITLES, BOX_KINDS, ValidationPrompt
 from evaluation.tables import markdown_table

@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import ROOT
 from benchmarks.pages import page_with
 from benchmarks.peer_scores import TOLD, cell_note, slice_cell, slice_columns, volume_cell, volume_columns
-from benchmarks.recorded import RESULTS, ROOT, read_figures, split_of
+from benchmarks.recorded import RESULTS, read_figures, split_of
 from benchmarks.unseen import ELLIPSE, NOT_MEASURED, group_means, unseen_table
 from benchmarks.volume_scores import VOLUME_BOX_KINDS, volume_key
 from benchmarks.weights_id import KEY as WEIGHTS_KEY

@@ -11,12 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks import ROOT
 from evaluation.prompts import box_kind, means_with_mean
 from graysam.errors import GraySamError
 from graysam.files import written_whole
-
-ROOT: Final = Path(__file__).resolve().parent.parent
-"""The checkout's folder."""
 
 RESULTS: Final = ROOT / "benchmarks" / "results"
 """The recorded figures."""

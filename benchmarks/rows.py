@@ -16,9 +16,9 @@ from typing import Final, Literal
 
 import torch
 
+from benchmarks import ROOT
 from benchmarks.model_cost import count_macs, count_parameters
 from benchmarks.pages import page_with
-from benchmarks.recorded import ROOT
 from evaluation.tables import markdown_table
 from graysam.console import run_command
 from graysam.models.network import build_network

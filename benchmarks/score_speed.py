@@ -14,7 +14,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.recorded import RESULTS, ROOT, BenchmarkError
+from benchmarks import ROOT
+from benchmarks.process_cost import process_cost
+from benchmarks.recorded import RESULTS
 from graysam.console import run_command
 from graysam.formats.npz import write_labels, write_reference
 from graysam.machine import usable_cores
@@ -127,15 +128,10 @@ def _measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 def _run(command: list[str]) -> dict[str, float]:
     """Run one command to its end; give wall seconds, CPU seconds with its children, and the load before."""
     load = os.getloadavg()[0]
-    start = time.perf_counter()
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
-    if status != 0:
-        raise BenchmarkError(f"{' '.join(command)} ended with status {os.waitstatus_to_exitcode(status)}")
+    cost = process_cost(command)
     return {
-        "seconds": round(seconds, 2),
-        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2),
+        "seconds": round(cost.seconds, 2),
+        "cpu_seconds": round(cost.cpu_seconds, 2),
         "load_average_before": round(load, 2),
     }
 

@@ -12,20 +12,20 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from benchmarks import ROOT
 from benchmarks.machine import machine_facts
-from benchmarks.recorded import RESULTS, ROOT, BenchmarkError, write_figures
+from benchmarks.process_cost import process_cost
+from benchmarks.recorded import RESULTS, write_figures
 from benchmarks.weights_id import weights_id
 from graysam.boxes import Box, VolumeBox
 from graysam.console import run_command
@@ -83,17 +83,10 @@ def draw_cases(folder: Path) -> None:
 
 def run_once(row: Row, command: Sequence[str], environment: dict[str, str]) -> None:
     """Run a process to its end, and enter what it took."""
-    start = perf_counter()
-    process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert process.stderr is not None
-    errors = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    row.seconds.append(perf_counter() - start)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise BenchmarkError(f"{' '.join(command)} ended with status {process.returncode}: {errors.decode().strip()}")
-    row.cpu_seconds.append(usage.ru_utime + usage.ru_stime)
-    row.mebibytes.append(usage.ru_maxrss / 1024)
+    cost = process_cost(command, environment)
+    row.seconds.append(cost.seconds)
+    row.cpu_seconds.append(cost.cpu_seconds)
+    row.mebibytes.append(cost.mebibytes)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -109,11 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--kinds", nargs="+", choices=tuple(LIMITS), default=list(LIMITS))
     parser.add_argument("--out", type=Path, default=RESULTS / "startup.json", metavar="FILE")
-    parser.add_argument("--draw", type=Path, metavar="DIR", help="only draw the cases into a folder")
     options = parser.parse_args(argv)
-    if options.draw is not None:
-        draw_cases(options.draw)
-        return 0
     return run_command(lambda: measure(options))
 
 
@@ -124,8 +113,7 @@ def measure(options: argparse.Namespace) -> None:
     load_before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        # In a process of its own: what this one holds at its peak would count for every process that it starts.
-        subprocess.run([sys.executable, "-m", "benchmarks.startup", "--draw", str(folder)], cwd=ROOT, check=True)
+        draw_cases(folder)
         for turn in range(options.runs + 1):
             for row in rows:
                 command = [sys.executable, "predict.py", "-q", "-i", str(folder / row.kind)]

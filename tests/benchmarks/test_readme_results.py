@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from benchmarks import ROOT
 from benchmarks.pages import page_with
 from benchmarks.readme import (
     HEADING,
@@ -10,7 +11,7 @@ from benchmarks.readme import (
     summary_section,
     validation_part,
 )
-from benchmarks.recorded import RESULTS, ROOT, BenchmarkError, read_figures
+from benchmarks.recorded import RESULTS, BenchmarkError, read_figures
 
 
 def test_the_readme_shows_the_figures_of_the_recorded_files_and_no_others() -> None:
