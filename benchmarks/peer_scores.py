@@ -99,10 +99,10 @@ def volume_cell(figures: Figures, peer_name: str, kind: BoxKind) -> str | None:
     return _cell(theirs["all volumes"], ours[0]["all volumes"] if ours else None)
 
 
-def cell_note(files: Sequence[Figures], peer_name: str) -> str:
+def cell_note(figures: Figures, peer_name: str) -> str:
     """Say what is in the brackets of these cells; nothing where there are none."""
-    peers = [figures.get("peers", {}).get(peer_name, {}) for figures in files]
-    some = {each.get(key, 1) for each in peers for key in ("every", "every_volume")} - {1}
+    peer = figures.get("peers", {}).get(peer_name, {})
+    some = {peer.get(key, 1) for key in ("every", "every_volume")} - {1}
     if not some:
         return ""
     steps = " or ".join(ordinal(step) for step in sorted(some))

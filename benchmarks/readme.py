@@ -33,7 +33,6 @@ OWN = "graysam"
 UNSEEN_TITLES = {OWN: "GraySAM", PEER: "LiteMedSAM", ELLIPSE: "ellipse in the box"}
 SUMMARY_HEADER = ["prompts", "number", *UNSEEN_TITLES.values()]
 ENGINE_TITLES = {"openvino": "OpenVINO"}
-MOST_SUMMARY_ROWS = 5
 ROW_TITLES = {
     "tight": "tight boxes",
     "both_ways": "each side off by up to 5 px",
@@ -86,13 +85,13 @@ def summary_section(folder: Path) -> str:
     if validation:
         rows += _validation_rows(validation)
     if rows:
-        parts.append(markdown_table(SUMMARY_HEADER, rows[:MOST_SUMMARY_ROWS]))
+        parts.append(markdown_table(SUMMARY_HEADER, rows))
     if unseen:
         parts.append(f"First row (`unseen.json`): {_unseen_words(unseen)}")
     if validation:
         parts.append(
             f"Validation: held-out cases of the data sets trained on, {_engine(validation)} (`validation.json`). "
-            f"{cell_note((validation,), PEER)}".rstrip()
+            f"{cell_note(validation, PEER)}".rstrip()
         )
     if startup:
         parts.append(_startup_sentence(startup))
@@ -177,8 +176,8 @@ def _race_summary(figures: Figures) -> str:
         rows.append([name, f"{100 * dsc:.1f}", milliseconds])
     table = markdown_table(["system", f"{split}, loose boxes", "ms, slice + box"], rows)
     note = (
-        f"`{split}`: slices of data sets that no training saw. `graysam-shipped` and `litemedsam` are as published; "
-        "the others learnt here for minutes, which says little of their authors' results ([peers](docs/peers.md))."
+        f"`{split}`: slices of data sets that no training here saw. `graysam-shipped` and `litemedsam` are as "
+        "published; the other models learnt here for minutes, far less than their authors' ([peers](docs/peers.md))."
     )
     return f"{table}\n\n{note}"
 

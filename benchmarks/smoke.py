@@ -23,6 +23,7 @@ import data_prep.cli
 import graysam.export.command
 import predict
 import train.run
+from benchmarks import ROOT
 from evaluation.dice import dice
 from examples.phantoms import Phantom, make_phantoms, write_phantoms
 from graysam.cases import modality_of
@@ -30,7 +31,7 @@ from graysam.console import EXIT_NOTHING_DONE
 from graysam.errors import GraySamError
 from graysam.formats.npz import find_cases, read_labels
 
-CONFIG = Path(__file__).parent.parent / "train" / "configs" / "smoke.toml"
+CONFIG = ROOT / "train" / "configs" / "smoke.toml"
 TRAINING_PHANTOMS, PREDICTED_PHANTOMS = 4, 1  # of each modality
 EVERY_NTH_IS_VAL = 4
 

@@ -27,9 +27,7 @@ from data_prep.sources import Source
 from graysam.boxes import Box, VolumeBox
 from graysam.errors import GraySamError, PrepareError
 from graysam.formats.npz import write_case, write_reference
-from graysam.formats.readers import (
-    SoftMasks,
-)
+from graysam.formats.readers import SoftMasks
 from graysam.image.windows import parse_window
 from graysam.noisy_boxes import loosened
 

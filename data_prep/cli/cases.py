@@ -9,10 +9,7 @@ from pathlib import Path
 
 from data_prep.cli.options import (
     Commands,
-    add_selection,
-    add_soft_masks,
-    add_source,
-    add_specks,
+    add_prepared_source,
     chosen_sources,
     specks_of,
     tell,
@@ -23,13 +20,10 @@ from data_prep.convert import CaseRecord, CaseSettings, make_cases
 def add_commands(commands: Commands) -> None:
     """Add `cases`."""
     command = commands.add_parser("cases", help="make challenge cases, with their references in a folder of their own")
-    add_source(command)
+    add_prepared_source(command)
     command.add_argument("--out", type=Path, required=True, help="folder that gets inputs/, gts/ and manifest.jsonl")
-    add_selection(command)
     command.add_argument("--box-margin", type=int, default=5, help="random outward margin, pixels of a 256-pixel image")
     command.add_argument("--overwrite", action="store_true", help="make cases anew that are there already")
-    add_specks(command)
-    add_soft_masks(command)
     command.set_defaults(run=_run_cases)
 
 

@@ -22,6 +22,14 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 PROBLEMS_SHOWN = 20
 
 
+def add_prepared_source(command: argparse.ArgumentParser) -> None:
+    """Add the folder, which of its sources are taken, and how they are read: for all that make files of them."""
+    add_source(command)
+    add_selection(command)
+    add_specks(command)
+    add_soft_masks(command)
+
+
 def add_source(command: argparse.ArgumentParser) -> None:
     """Add the folder, and what is known of its data sets."""
     command.add_argument("source", type=Path, help="folder that holds the data sets")

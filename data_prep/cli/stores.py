@@ -9,10 +9,7 @@ from pathlib import Path
 
 from data_prep.cli.options import (
     Commands,
-    add_selection,
-    add_soft_masks,
-    add_source,
-    add_specks,
+    add_prepared_source,
     add_workers,
     chosen_sources,
     report_errors,
@@ -49,10 +46,7 @@ def _placed(sources: Sequence[Source], options: argparse.Namespace) -> list[Sour
 
 def _add_store(commands: Commands) -> None:
     command = commands.add_parser("store", help="make the paper's training store: 256x256 PNG and run lengths in JSON")
-    add_source(command)
-    add_selection(command)
-    add_specks(command)
-    add_soft_masks(command)
+    add_prepared_source(command)
     command.add_argument("--out", type=Path, required=True, help="folder that gets imgs/, gts/ and index.jsonl")
     command.set_defaults(run=_run_store)
 
@@ -88,10 +82,7 @@ def _run_import_store(options: argparse.Namespace) -> int:
 
 def _add_pack(commands: Commands) -> None:
     command = commands.add_parser("pack", help="pack everything into one file that a trainer maps into memory")
-    add_source(command)
-    add_selection(command)
-    add_specks(command)
-    add_soft_masks(command)
+    add_prepared_source(command)
     command.add_argument("--out", type=Path, required=True, help="file to write")
     command.add_argument("--codec", choices=["png", "jpeg"], default="png", help="jpeg is smaller, png exact")
     command.add_argument("--pieces-mb", type=float, help="also cut the file into pieces of at most so many megabytes")

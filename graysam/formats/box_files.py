@@ -78,7 +78,7 @@ def boxes_for(
         remedy = f"give --boxes or --boxes-from, or put {name}{BESIDE[0]} next to the image"
     elif given.is_dir():
         own = file_beside(given, name, IN_A_FOLDER)
-        remedy = f"there are none for it in {given}; wanted {name}{BESIDE[0]} or {name}.mrk.json"
+        remedy = f"wanted {name}{BESIDE[0]} or {name}.mrk.json in {given}"
     else:
         own, remedy = given, ""
     if own is None:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import pickletools
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -33,7 +35,6 @@ _CONSTANTS: Final = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _EMPTY: Final = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple}
 _NUMBERS: Final = frozenset(["BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT"])
 _TEXTS: Final = frozenset(["SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8"])
-
 
 _DAMAGES: Final = (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError)
 """What goes wrong while the instructions of a damaged pickle are followed."""
@@ -70,10 +71,8 @@ def read_plain(pickled: bytes) -> Any:  # noqa: ANN401  whatever plain data it h
     top = _followed(pickled)
     if not (isinstance(top, _Asked) and top.what == "array"):
         return top
-    try:
+    with _damage_told():
         return _array(top)
-    except _DAMAGES as error:
-        raise PickleError(f"damaged ({type(error).__name__})") from error
 
 
 def read_plain_objects(pickled: bytes) -> list[Any]:
@@ -99,8 +98,15 @@ def _followed(pickled: bytes) -> object:
     """Give what the instructions of a pickle leave, calls written down and not made."""
     if len(pickled) > MOST_PICKLE_BYTES:
         raise PickleError(f"{len(pickled):,} bytes of objects; at most {MOST_PICKLE_BYTES:,} are read")
-    try:
+    with _damage_told():
         return _Machine().run(pickled)
+
+
+@contextmanager
+def _damage_told() -> Iterator[None]:
+    """Turn what goes wrong in the block into a `PickleError`; one that says more is left as it is."""
+    try:
+        yield
     except PickleError:
         raise
     except _DAMAGES as error:

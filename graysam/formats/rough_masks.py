@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from graysam.boxes import Notes, VolumeBox, box_around, volume_box_around
 from graysam.errors import CaseError
-from graysam.formats.image_volume import suffix_of
+from graysam.formats.image_volume import DICOM_SUFFIXES, IMAGE_SUFFIXES, VOLUME_SUFFIXES, stem_of, suffix_of
 
 
 def mask_for(path: Path, name: str, folder: Path) -> Path:
@@ -19,8 +19,6 @@ def mask_for(path: Path, name: str, folder: Path) -> Path:
     Raises:
         CaseError: none, or several.
     """
-    from graysam.formats.image_volume import DICOM_SUFFIXES, IMAGE_SUFFIXES, VOLUME_SUFFIXES, stem_of
-
     wanted = {name, name.removesuffix("_0000")}
     found = [
         entry

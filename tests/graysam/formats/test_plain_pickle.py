@@ -21,9 +21,16 @@ def test_lists_and_tuples_of_numpy_numbers_become_those_of_python():
     assert read_plain(pickle.dumps([(np.int16(-3), np.float32(0.5)), None, "a"], 4)) == [(-3, 0.5), None, "a"]
 
 
-@pytest.mark.parametrize("array", [np.array([[1]], object), np.array(["a"]), np.array([1 + 2j])])
-def test_an_array_of_anything_but_numbers_is_refused(array):
-    with pytest.raises(PickleError):
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.array([[1]], object), "a list where a bytes belongs"),
+        (np.array(["a"]), "a NumPy value that is no plain number"),
+        (np.array([1 + 2j]), "a NumPy value that is no plain number"),
+    ],
+)
+def test_an_array_of_anything_but_numbers_is_refused_with_what_it_is(array, message):
+    with pytest.raises(PickleError, match=message):
         read_plain(pickle.dumps(array, 4))
 
 
