@@ -119,8 +119,8 @@ def _unseen_words(figures: Figures) -> str:
     return (
         f"whole cases of data sets that GraySAM never saw, mean over {len(groups)} groups (modalities, volumes apart); "
         "each side of a box lies 0 to 5 px (of 256) outside the object; "
-        f"{ENGINE_TITLES.get(own['engine'], own['engine'])} {own['precision']}; LiteMedSAM, with its released weights, "
-        f"leads in {', '.join(behind) if behind else 'none'}."
+        f"{ENGINE_TITLES.get(own['engine'], own['engine'])} {own['precision']}, LiteMedSAM with its released weights; "
+        f"LiteMedSAM leads in {', '.join(behind) if behind else 'none'}."
     )
 
 
