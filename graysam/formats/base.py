@@ -48,6 +48,23 @@ class GatheringFormat(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a case is answered with.
+
+    Attributes:
+        labels: (H, W) or (D, H, W), integers from 0 to 65,535.
+        names: of the objects; those of the case that was read last where none are given.
+        clicks: that a person has made, a sequence for each object.
+        failure: why the labels are only a stand-in for those of a case that failed; `is_finished` then says no.
+    """
+
+    labels: NDArray[np.integer[Any]]
+    names: Notes = ()
+    clicks: ObjectClicks = ()
+    failure: str | None = None
+
+
 class CaseFormat(Protocol):
     """A file format of cases and of their results; results lie in the space of the case that they answer."""
 
@@ -81,26 +98,13 @@ class CaseFormat(Protocol):
             CaseError: it cannot be used; the message names file, field, found and wanted.
         """
 
-    def write(
-        self,
-        result: Path,
-        labels: NDArray[np.integer[Any]],
-        *,
-        source: Path,
-        failure: str | None = None,
-        names: Notes = (),
-        clicks: ObjectClicks = (),
-    ) -> None:
-        """Write a label map, whole or not at all, replacing an older file.
+    def write(self, result: Path, answer: Answer, *, source: Path) -> None:
+        """Write a result, whole or not at all, replacing an older file.
 
         Args:
             result: the file to make; its folder exists.
-            labels: (H, W) or (D, H, W), integers from 0 to 65,535.
+            answer: what goes into it; of names and clicks what the format's results hold.
             source: the case that is answered, for formats whose results repeat its header.
-            failure: why the map is only a stand-in for a case that failed; `is_finished` then says no.
-            names: of the objects, for formats whose results hold them; those of the case that was read last where none
-                are given.
-            clicks: those that a person has made, for formats whose results hold them.
 
         Raises:
             CaseError: no label map, or the file cannot be written.

@@ -14,15 +14,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from graysam.boxes import Notes
 from graysam.cases import Case, narrow_labels
-from graysam.corrections import ObjectClicks
 from graysam.errors import CaseError
 from graysam.files import written_whole
-from graysam.formats.base import naming
+from graysam.formats.base import Answer, naming
 from graysam.formats.image_volume import DICOM_SUFFIXES, IMAGE_SUFFIXES, VOLUME_SUFFIXES, stem_of, suffix_of
 from graysam.formats.reading_options import Reading
 from graysam.formats.volumes import make_case, readable
@@ -146,22 +142,13 @@ class SeriesFormat:
         self._names = case.box_names or tuple(f"object {number + 1}" for number in range(len(case.boxes)))
         return case
 
-    def write(
-        self,
-        result: Path,
-        labels: NDArray[np.integer[Any]],
-        *,
-        source: Path,
-        failure: str | None = None,
-        names: Notes = (),
-        clicks: ObjectClicks = (),
-    ) -> None:
+    def write(self, result: Path, answer: Answer, *, source: Path) -> None:
         """Write a DICOM SEG; a case that failed gets none, as archives keep what they are sent.
 
         Raises:
             CaseError: a stand-in, labels of another shape, no object, or the file cannot be written.
         """
-        if failure is not None:
+        if answer.failure is not None:
             raise CaseError(f"{result.name}: no DICOM SEG is made of a case that failed.")
         with readable(self._name):
             from graysam.formats.dicom import frames_of_series
@@ -169,10 +156,10 @@ class SeriesFormat:
 
             frames = self._frames or frames_of_series(self._name, self._files)
         with naming(result):
-            narrow = narrow_labels(labels)
+            narrow = narrow_labels(answer.labels)
             if narrow.shape not in (frames.shape, frames.shape[1:]):
-                raise CaseError(f"labels of shape {labels.shape}, wanted {frames.shape}.")
-            called = names or self._names
+                raise CaseError(f"labels of shape {narrow.shape}, wanted {frames.shape}.")
+            called = answer.names or self._names
             if not called:
                 raise CaseError("without an object there is nothing that a DICOM SEG could hold.")
             with written_whole(result, CaseError) as temporary:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from graysam.boxes import Box, Notes, VolumeBox, clean_boxes
+from graysam.boxes import Box, VolumeBox, clean_boxes
 from graysam.cases import (
     MAX_BOXES,
     Case,
@@ -42,7 +42,7 @@ from graysam.cases import (
 from graysam.corrections import ObjectClicks, clean_corrections
 from graysam.errors import CaseError
 from graysam.formats.archives import Archive, write_archive
-from graysam.formats.base import CaseListing, list_entries, naming
+from graysam.formats.base import Answer, CaseListing, list_entries, naming
 from graysam.formats.npz_prompts import clicks_array, read_clicks, read_described_boxes, read_previous
 
 if TYPE_CHECKING:
@@ -84,18 +84,9 @@ class NpzFormat:
         """Give `read_case`."""
         return read_case(path, need_boxes=self._need_boxes)
 
-    def write(
-        self,
-        result: Path,
-        labels: NDArray[np.integer[Any]],
-        *,
-        source: Path,
-        failure: str | None = None,
-        names: Notes = (),
-        clicks: ObjectClicks = (),
-    ) -> None:
+    def write(self, result: Path, answer: Answer, *, source: Path) -> None:
         """Do `write_labels`."""
-        write_labels(result, labels, failure=failure, clicks=clicks)
+        write_labels(result, answer.labels, failure=answer.failure, clicks=answer.clicks)
 
     def is_finished(self, result: Path, label_shape: tuple[int, ...] | None) -> bool:
         """Give `is_finished`."""

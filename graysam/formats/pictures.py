@@ -9,17 +9,15 @@ a camera notes in the file's EXIF block how a photograph is to be turned, it is 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graysam.boxes import Notes, clean_boxes
 from graysam.cases import Case, ImageCase, Pixels, check_size, clean_image, narrow_labels
-from graysam.corrections import ObjectClicks
 from graysam.errors import CaseError
 from graysam.files import written_whole
-from graysam.formats.base import naming
+from graysam.formats.base import Answer, naming
 from graysam.formats.image_volume import IMAGE_SUFFIXES
 from graysam.formats.png import encode_labels, finished_shape
 from graysam.formats.reading_options import Reading, windowed
@@ -95,16 +93,7 @@ class PictureFormat:
         told = f"boxes round the labels of {mask_path.name}, margin {source.margin}"
         return numbers, names, told, mask_path
 
-    def write(
-        self,
-        result: Path,
-        labels: NDArray[np.integer[Any]],
-        *,
-        source: Path,
-        failure: str | None = None,
-        names: Notes = (),
-        clicks: ObjectClicks = (),
-    ) -> None:
+    def write(self, result: Path, answer: Answer, *, source: Path) -> None:
         """Write labels (H, W) as an indexed PNG; 16-bit gray when there are more than 255.
 
         Raises:
@@ -113,10 +102,10 @@ class PictureFormat:
         from graysam.image.drawing import label_colours
 
         with naming(result):
-            narrow = narrow_labels(labels)
+            narrow = narrow_labels(answer.labels)
             if narrow.ndim != 2:
-                raise CaseError(f"labels of shape {labels.shape}, wanted (H, W).")
-        content = encode_labels(narrow, label_colours(255)[:, ::-1], failure=failure)
+                raise CaseError(f"labels of shape {narrow.shape}, wanted (H, W).")
+        content = encode_labels(narrow, label_colours(255)[:, ::-1], failure=answer.failure)
         with written_whole(result, CaseError) as temporary:
             temporary.write_bytes(content)
 

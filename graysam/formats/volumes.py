@@ -14,17 +14,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graysam.boxes import Notes, clean_boxes
 from graysam.cases import Case, ImageCase, Labels, Original, VolumeCase, check_size, narrow_labels
-from graysam.corrections import ObjectClicks
 from graysam.errors import CaseError, PrepareError
 from graysam.files import written_whole
-from graysam.formats.base import naming
+from graysam.formats.base import Answer, naming
 from graysam.formats.extras import missing_package
 from graysam.formats.reading_options import Reading, windowed
 
@@ -95,16 +94,7 @@ class VolumeFormat(ABC):
         self._names = (path, case.box_names)
         return case
 
-    def write(
-        self,
-        result: Path,
-        labels: NDArray[np.integer[Any]],
-        *,
-        source: Path,
-        failure: str | None = None,
-        names: Notes = (),
-        clicks: ObjectClicks = (),
-    ) -> None:
+    def write(self, result: Path, answer: Answer, *, source: Path) -> None:
         """Write labels with the geometry of `source`.
 
         Raises:
@@ -113,13 +103,13 @@ class VolumeFormat(ABC):
         with readable(source.name):
             shape = self._header_shape(source)
         with naming(result):
-            narrow = narrow_labels(labels)
+            narrow = narrow_labels(answer.labels)
             if narrow.shape not in (shape, _without_lone_slice(shape)):
-                raise CaseError(f"labels of shape {labels.shape}, wanted {shape}.")
-        if names:
-            self._names = (source, names)
+                raise CaseError(f"labels of shape {narrow.shape}, wanted {shape}.")
+        if answer.names:
+            self._names = (source, answer.names)
         with readable(source.name):
-            content = self._encode(narrow.reshape(shape), source, failure)
+            content = self._encode(narrow.reshape(shape), source, answer.failure)
         with written_whole(result, CaseError) as temporary:
             temporary.write_bytes(content)
 

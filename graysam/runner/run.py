@@ -19,6 +19,7 @@ import numpy as np
 from graysam.cases import Case, Labels, label_dtype
 from graysam.errors import CaseError
 from graysam.files import TEMPORARY_SUFFIX, remove_stale_temporaries
+from graysam.formats.base import Answer
 from graysam.formats.reading_options import Reading
 from graysam.formats.registry import Formats, FoundCase, list_cases, wanted
 from graysam.runner.account import CaseAccount, RunAccount
@@ -184,7 +185,7 @@ class Runner:
             with timer.phase("segment"):
                 labels = self._segment(segmenter, case, account)
             with timer.phase("write"):
-                found.format.write(self._result(found), labels, source=found.path)
+                found.format.write(self._result(found), Answer(labels), source=found.path)
         if labels is not None and account.status == "done":
             confidences = getattr(segmenter, "confidences", {})
             # The challenge's cases are timed, and nobody reads their table.
@@ -240,7 +241,7 @@ class Runner:
         try:
             if shape is not None:
                 zeros = np.zeros(shape, label_dtype(0))
-                found.format.write(result, zeros, source=found.path, failure=cause)
+                found.format.write(result, Answer(zeros, failure=cause), source=found.path)
                 return
             account.warnings.append("no result was written, as the image's shape is not known")
         except (CaseError, MemoryError) as error:

@@ -11,6 +11,7 @@ from graysam.boxes import VolumeBox, box_around
 from graysam.cases import VolumeCase
 from graysam.corrections import VolumeClick
 from graysam.errors import CaseError
+from graysam.formats.base import Answer
 from graysam.prompts import Click
 from graysam.runner.objects import TABLE, FoundObject, write_table
 from graysam.view.catalogue import Entry
@@ -42,7 +43,7 @@ def save(entry: Entry, editor: Editor, out: Path, *, other_cases: Iterable[str])
     result = out / Path(found.result_name).name
     names = tuple(editor.document.get(number, "name") for number in objects)
     clicks = [_clicks(editor.document, number) for number in objects]
-    found.format.write(result, labels, source=found.path, names=names, clicks=clicks)
+    found.format.write(result, Answer(labels, names, clicks), source=found.path)
     sizes = np.bincount(labels.ravel(), minlength=len(objects) + 1)
     rows = [
         row

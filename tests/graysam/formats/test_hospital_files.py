@@ -14,6 +14,7 @@ from source_files import write_deadly_dicom
 
 from graysam.boxes import clean_boxes
 from graysam.errors import CaseError
+from graysam.formats.base import Answer
 from graysam.formats.npz import read_labels, write_case
 from graysam.formats.reading_options import BoxSource, Reading
 from graysam.formats.registry import Formats, list_cases
@@ -286,7 +287,7 @@ def test_an_empty_answer_is_a_seg_too(tmp_path):
     (tmp_path / "in" / "scan.boxes.csv").write_text("3,2,1,9,7,2\n")
     (found,) = list_cases(tmp_path / "in", Formats(Reading()))
     found.format.read(found.path)
-    found.format.write(tmp_path / "scan.seg.dcm", np.zeros(SHAPE, np.uint8), source=found.path)
+    found.format.write(tmp_path / "scan.seg.dcm", Answer(np.zeros(SHAPE, np.uint8)), source=found.path)
     assert not labels_of_seg(tmp_path / "scan.seg.dcm", slice_positions()).any()
     assert found.format.is_finished(tmp_path / "scan.seg.dcm", found.format.describe(found.path))
 

@@ -14,6 +14,7 @@ from PIL import Image
 from graysam.boxes import Box
 from graysam.cases import ImageCase
 from graysam.errors import CaseError
+from graysam.formats.base import Answer
 from graysam.formats.npz import write_case
 from graysam.formats.pictures import PictureFormat
 from graysam.formats.registry import format_of, list_cases
@@ -141,7 +142,7 @@ def test_without_the_extra_an_installation_says_what_to_install(tmp_path, monkey
 def test_the_answer_is_an_indexed_png_whose_pixels_are_the_labels(tmp_path):
     labels = np.zeros((6, 8), np.int64)
     labels[2, 3:5] = 1, 255
-    PICTURES.write(tmp_path / "a.png", labels, source=tmp_path / "a.jpg")
+    PICTURES.write(tmp_path / "a.png", Answer(labels), source=tmp_path / "a.jpg")
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.mode == "P"
         assert picture.getpalette()[:3] == [0, 0, 0]
@@ -151,20 +152,20 @@ def test_the_answer_is_an_indexed_png_whose_pixels_are_the_labels(tmp_path):
 
 def test_more_than_255_labels_make_a_gray_png_of_16_bits(tmp_path):
     labels = np.array([[0, 255, 256, 65535]])
-    PICTURES.write(tmp_path / "a.png", labels, source=tmp_path / "a.jpg")
+    PICTURES.write(tmp_path / "a.png", Answer(labels), source=tmp_path / "a.jpg")
     assert indices(tmp_path / "a.png") == labels.tolist()
 
 
 def test_a_whole_answer_of_the_right_shape_is_finished_and_a_stand_in_or_half_a_file_is_not(tmp_path):
     result, labels = tmp_path / "a.png", np.zeros((6, 8), np.uint8)
     assert not PICTURES.is_finished(result, (6, 8))
-    PICTURES.write(result, labels, source=result)
+    PICTURES.write(result, Answer(labels), source=result)
     assert PICTURES.is_finished(result, (6, 8))
     assert not PICTURES.is_finished(result, (8, 6))
     assert not PICTURES.is_finished(result, None)
     result.write_bytes(result.read_bytes()[:-20])
     assert not PICTURES.is_finished(result, (6, 8))
-    PICTURES.write(result, labels, source=result, failure="it was ✗")
+    PICTURES.write(result, Answer(labels, failure="it was ✗"), source=result)
     assert not PICTURES.is_finished(result, (6, 8))
     assert indices(result) == labels.tolist()
 
@@ -172,7 +173,7 @@ def test_a_whole_answer_of_the_right_shape_is_finished_and_a_stand_in_or_half_a_
 @pytest.mark.parametrize("labels", [np.zeros((2, 2, 2), int), np.full((2, 2), -1), np.zeros((2, 2))])
 def test_what_is_no_label_map_of_an_image_is_not_written(tmp_path, labels):
     with pytest.raises(CaseError, match=r"a\.png: "):
-        PICTURES.write(tmp_path / "a.png", labels, source=tmp_path / "a.jpg")
+        PICTURES.write(tmp_path / "a.png", Answer(labels), source=tmp_path / "a.jpg")
     assert list(tmp_path.iterdir()) == []
 
 
