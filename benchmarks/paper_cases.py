@@ -41,7 +41,9 @@ from graysam.formats.npz import write_case
 logger = logging.getLogger("benchmarks")
 
 OUT: Final = RESULTS / "paper_cases.json"
-ROWS: Final = {"graysam": ROOT / "weights" / "graysam", "litemedsam": ROOT / "weights" / "litemedsam"}
+OWN: Final = "graysam"
+PEER: Final = "litemedsam"
+ROWS: Final = {name: ROOT / "weights" / name for name in (OWN, PEER)}
 SLICES_SHARE: Final = 1 / 3
 """Of a volume's slices, those that each object spans."""
 
@@ -189,23 +191,25 @@ def _without_case(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def table(figures: Mapping[str, Any]) -> str:
-    """Lay out seconds of each row, and LiteMedSAM's over ours; a case that a row was not timed on shows a dash."""
-    names = sorted({name for case in figures["cases"].values() for name in case["rows"]})
-    has_ratio = {"graysam", "litemedsam"} <= set(names)
+    """Lay out seconds of ours, LiteMedSAM's, their ratio, and those of other rows; a dash where one was not timed."""
+    found_names = {name for case in figures["cases"].values() for name in case["rows"]}
+    compared = [name for name in ROWS if name in found_names]
+    others = sorted(found_names - set(compared))
+    has_ratio = len(compared) == len(ROWS)
     lines = []
     for case in PAPER_CASES:
         found = figures["cases"].get(case.name)
         if found is None:
             continue
         seconds = {name: row["seconds_median"] for name, row in found["rows"].items()}
+        ratio = f"{seconds[PEER] / seconds[OWN]:.1f}" if {OWN, PEER} <= seconds.keys() else "-"
         cells = [case.name, " x ".join(map(str, case.shape)), str(case.objects)]
-        cells += [f"{seconds[name]:.2f}" if name in seconds else "-" for name in names]
-        if has_ratio:
-            both = "graysam" in seconds and "litemedsam" in seconds
-            cells.append(f"{seconds['litemedsam'] / seconds['graysam']:.1f}" if both else "-")
-        lines.append(cells)
-    header = ["case", "shape", "boxes", *(f"{name}, s" for name in names)]
-    return markdown_table([*header, *(["litemedsam / graysam"] if has_ratio else [])], lines)
+        cells += [f"{seconds[name]:.2f}" if name in seconds else "-" for name in compared]
+        cells += [ratio] if has_ratio else []
+        lines.append([*cells, *(f"{seconds[name]:.2f}" if name in seconds else "-" for name in others)])
+    header = ["case", "shape", "boxes", *(f"{name}, s" for name in compared)]
+    header += [f"{PEER} / {OWN}"] if has_ratio else []
+    return markdown_table([*header, *(f"{name}, s" for name in others)], lines)
 
 
 def conditions(figures: Mapping[str, Any]) -> str:

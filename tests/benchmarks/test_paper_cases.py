@@ -72,6 +72,15 @@ def test_the_table_gives_the_ratio_where_both_were_timed():
     )
 
 
+def test_other_rows_stand_behind_the_two_that_are_compared():
+    seconds = {"graysam": 1.0, "efficient": 5.0, "litemedsam": 3.0}
+    rows = {name: {"seconds_median": took} for name, took in seconds.items()}
+    header, _, line, *more = table({"cases": {"US_0525": {"rows": rows}}}).splitlines()
+    assert header.endswith("| graysam, s | litemedsam, s | litemedsam / graysam | efficient, s |")
+    assert line == "| US_0525 | 256 x 256 x 3 | 1 | 1.00 | 3.00 | 3.0 | 5.00 |"
+    assert not more
+
+
 def test_weights_that_are_not_there_are_one_line_and_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["--out", str(tmp_path / "f.json"), "--weights", "other=nowhere"]) == 2
     assert "row other: wanted NAME=DIR" in capsys.readouterr().err
