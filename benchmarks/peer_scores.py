@@ -22,6 +22,10 @@ TOLD: Final = "said to be tight"
 """What the column of a model is called that was told that tight boxes are tight."""
 
 
+SLICE_KEYS: Final = ("every", "slices", "ours")
+VOLUME_KEYS: Final = ("every_volume", "volumes", "volumes_outwards", "volume_scores")
+
+
 def held_peers(earlier: Figures, figures: Figures) -> dict[str, dict[str, Any]]:
     """Give what an earlier file says of peers, as far as it is of the prompts and volumes of newer figures."""
     held = {}
@@ -30,13 +34,18 @@ def held_peers(earlier: Figures, figures: Figures) -> dict[str, dict[str, Any]]:
         parts = {key: peer[key] for key in ("engine", "precision")}
         keys = ("split", "store_index_sha256", "prompts")
         if "slices" in peer and "slices" in figures and all(earlier.get(key) == figures.get(key) for key in keys):
-            parts |= {key: peer[key] for key in ("every", "slices", "ours") if key in peer}
+            parts |= {key: peer[key] for key in SLICE_KEYS if key in peer}
         if "volume_scores" in peer and {each["name"] for each in peer["volume_scores"]} <= volumes:
-            kept = ("every_volume", "volumes", "volumes_outwards", "volume_scores")
-            parts |= {key: peer[key] for key in kept if key in peer}
+            parts |= {key: peer[key] for key in VOLUME_KEYS if key in peer}
         if len(parts) > 2:
             held[name] = parts
     return held
+
+
+def completed(peer: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a peer's new figures with earlier ones of what was not measured now, slices or volumes."""
+    missing = [*(SLICE_KEYS if "slices" not in peer else ()), *(VOLUME_KEYS if "volume_scores" not in peer else ())]
+    return {**{key: earlier[key] for key in missing if key in earlier}, **peer}
 
 
 def with_ours(peer: Mapping[str, Any], scores: Mapping[BoxKind, Sequence[PromptScore]]) -> dict[str, Any]:

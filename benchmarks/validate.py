@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.model_options import add_engine_options, engine_facts
-from benchmarks.peer_scores import SliceMeans, held_peers, slice_columns, volume_columns, with_ours
+from benchmarks.peer_scores import SliceMeans, completed, held_peers, slice_columns, volume_columns, with_ours
 from benchmarks.recorded import BenchmarkError, read_figures, write_figures
 from benchmarks.volume_scores import VOLUME_BOX_KINDS, score_volumes, volume_figures, volume_key
 from benchmarks.weights_id import check_weights, weights_id
@@ -132,7 +132,8 @@ def validate(options: argparse.Namespace) -> int:
         figures |= weights_id(weights)
     if options.peer:
         name, peer, more_failed = peer_figures(options, prompts)
-        figures["peers"], failed = {**figures.get("peers", {}), name: peer}, failed + more_failed
+        peers = figures.get("peers", {})
+        figures["peers"], failed = {**peers, name: completed(peer, peers.get(name, {}))}, failed + more_failed
     if scores:
         figures["peers"] = {name: with_ours(peer, scores) for name, peer in figures.get("peers", {}).items()}
     if not figures.get("peers"):

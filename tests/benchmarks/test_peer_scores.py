@@ -8,7 +8,7 @@ import pytest
 from drawn_slices import write_store
 from tiny_spec import TINY
 
-from benchmarks.peer_scores import held_peers, ordinal, slice_columns
+from benchmarks.peer_scores import completed, held_peers, ordinal, slice_columns
 from benchmarks.readme import results_section, summary_section
 from benchmarks.recorded import read_figures
 from benchmarks.validate import main, slice_table, volume_table
@@ -98,6 +98,14 @@ def test_what_an_earlier_file_says_of_a_peer_holds_for_the_same_prompts_and_volu
     assert "volumes" in held_peers(earlier, other_store)["litemedsam"]
     other_volumes = {**other_store, "volume_scores": [scored_volume("drawn/3", 1.0)]}
     assert held_peers(earlier, other_volumes) == {}
+
+
+def test_volumes_that_are_measured_later_leave_the_slices_as_they_are():
+    slices = {"every": 2, "slices": constant(0.7), "ours": constant(0.82)}
+    volumes = {"every_volume": 4, **rows_of_volumes(scored_volume("drawn/1", 0.3))}
+    assert completed(volumes, EVERY_SECOND) == {**slices, **volumes}
+    anew = {"every": 1, "slices": constant(0.9)}  # on all prompts, so that ours on some of them is told no more
+    assert completed(anew, slices) == anew
 
 
 @pytest.mark.parametrize(("number", "said"), [(2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (21, "21st")])
