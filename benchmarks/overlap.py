@@ -99,20 +99,26 @@ def score_source(engine: Engine, source: Source) -> Row:
     return row
 
 
-def overlap_table(rows: Iterable[Row]) -> str:
-    """Lay out mean DSC in %, a row for each data set with cases of several objects, and the mean of the data sets."""
+def overlap_table(rows: Iterable[Row], *, differing: bool = False) -> str:
+    """Lay out mean DSC in %, a row for each data set with cases of several objects, and the mean of the data sets.
+
+    differing: leave out the rows of data sets for which all rules give the same; the means are still of all.
+    """
     groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         if "dsc" in row:
             groups[row["split"], row["dataset"]].append(row)
-    lines, means = [], defaultdict[str, list[list[float]]](list)
+    lines, means, counts = [], defaultdict[str, list[list[float]]](list), defaultdict[str, int](int)
     for (split, dataset), group in sorted(groups.items()):
         mean = [100 * float(np.mean([row["dsc"][rule] for row in group])) for rule in RULES]
         means[split].append(mean)
-        lines.append([split, dataset, str(len(group)), *(f"{value:.1f}" for value in mean)])
+        counts[split] += len(group)
+        cells = [f"{value:.1f}" for value in mean]
+        if not differing or len(set(cells)) > 1:
+            lines.append([split, dataset, str(len(group)), *cells])
     for split, of_sets in sorted(means.items()):
-        cases = sum(int(line[2]) for line in lines if line[0] == split and line[1] != "mean of data sets")
-        lines.append([split, "mean of data sets", str(cases), *(f"{value:.1f}" for value in np.mean(of_sets, axis=0))])
+        cells = [f"{value:.1f}" for value in np.mean(of_sets, axis=0)]
+        lines.append([split, f"mean of {len(of_sets)} data sets", str(counts[split]), *cells])
     return markdown_table(["split", "data set", "cases", *RULES], lines)
 
 

@@ -40,7 +40,19 @@ def test_the_table_has_means_of_data_sets_and_passes_over_cases_of_one_object():
     assert overlap_table([*rows, row("US/c", "4")]).splitlines()[2:] == [
         "| far | CT/a | 2 | 60.0 | 70.0 | 80.0 |",
         "| far | MR/b | 1 | 20.0 | 20.0 | 40.0 |",
-        "| far | mean of data sets | 3 | 40.0 | 45.0 | 60.0 |",
+        "| far | mean of 2 data sets | 3 | 40.0 | 45.0 | 60.0 |",
+    ]
+
+
+def test_data_sets_without_overlaps_may_be_left_out_of_the_rows_and_stay_in_the_mean():
+    def row(dataset, *dsc):
+        scores = dict(zip(("last", "confident", "auto"), dsc, strict=True))
+        return {"name": "1", "dataset": dataset, "split": "far", "objects": 2, "dsc": scores}
+
+    rows = [row("CT/a", 0.5, 0.6, 0.7), row("MR/b", 0.9, 0.9, 0.9)]
+    assert overlap_table(rows, differing=True).splitlines()[2:] == [
+        "| far | CT/a | 1 | 50.0 | 60.0 | 70.0 |",
+        "| far | mean of 2 data sets | 2 | 70.0 | 75.0 | 80.0 |",
     ]
 
 
