@@ -115,7 +115,8 @@ def cell_note(figures: Figures, peer_name: str) -> str:
     if not some:
         return ""
     steps = " or ".join(ordinal(step) for step in sorted(some))
-    return f"{_title(peer_name)} on every {steps}; in brackets GraySAM there."
+    propagated = ", volumes by GraySAM's propagation" if "every_volume" in peer else ""
+    return f"{_title(peer_name)} on every {steps}{propagated}; in brackets GraySAM there."
 
 
 def _cell(theirs: float, ours: float | None) -> str:

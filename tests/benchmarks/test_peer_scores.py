@@ -80,7 +80,7 @@ def test_readme_and_results_show_the_peer_and_say_what_it_was_given(tmp_path):
     short = summary_section(tmp_path)
     assert "tight boxes | 7 boxes | 80.0 | 70.0 (82.0) | 60.0 |" in short
     assert "| 2 volumes | 80.0 | 40.0 (90.0) | 50.0 |" in short
-    assert "LiteMedSAM on every 2nd; in brackets GraySAM there." in short
+    assert "LiteMedSAM on every 2nd, volumes by GraySAM's propagation; in brackets GraySAM there." in short
     page = results_section(tmp_path)
     assert "LiteMedSAM (every 2nd box), tight box | LiteMedSAM (every 2nd box), off by up to 5 px" in page
     assert "in volumes with the propagation of GraySAM:" in page
