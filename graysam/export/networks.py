@@ -107,8 +107,6 @@ def quantize(
     import openvino
 
     logging.getLogger("nncf").setLevel(logging.ERROR)
-    # Weights on half of the 256 levels: CPUs without VNNI add two products in 16 bits, where full ones overflow.
-    no_overflow = nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE)
     prepared = [prepare_slice(each.image, network.spec) for each in slices]
     small_encoder = nncf.quantize(
         encoder,
@@ -116,7 +114,6 @@ def quantize(
         subset_size=len(slices),
         preset=nncf.QuantizationPreset.MIXED,
         fast_bias_correction=True,
-        advanced_parameters=no_overflow,
         ignored_scope=nncf.IgnoredScope(names=float_encoder_nodes(encoder, network)),
     )
     compiled = openvino.Core().compile_model(small_encoder, "CPU")
@@ -130,7 +127,6 @@ def quantize(
         subset_size=len(slices),
         preset=nncf.QuantizationPreset.MIXED,
         fast_bias_correction=True,
-        advanced_parameters=no_overflow,
         ignored_scope=nncf.IgnoredScope(names=float_nodes(decoder, network.decoder.float_parts)),
     )
     return small_encoder, small_decoder
