@@ -27,7 +27,7 @@ from benchmarks import threshold
 from benchmarks.clicks import click_table
 from benchmarks.confidence import RESULT, in_words, level_table, modality_table, worth_table
 from benchmarks.peer_scores import TOLD, slice_columns
-from benchmarks.recorded import read_figures, split_of
+from benchmarks.recorded import PEER, read_figures, split_of
 from benchmarks.validate import slice_table, volume_table
 from benchmarks.weights_id import check_weights
 from evaluation.dice import dice
@@ -228,7 +228,7 @@ def kinds_list(figures: Mapping[str, Any]) -> str:
     lines = [f'- "{BOX_KIND_TITLES[kind]}": {BOX_KIND_MEANINGS[kind]}' for kind in BOX_KINDS if kind in measured]
     if "slices_told" in figures:
         lines.append(f'- "{TOLD}": with `--box-fit tight`; in all other columns every box is taken for loose')
-    if "litemedsam" in figures.get("peers", {}):
+    if PEER in figures.get("peers", {}):
         lines.append("- LiteMedSAM with its released weights, in fp32; in volumes with the propagation of GraySAM")
     return "\n".join(lines)
 

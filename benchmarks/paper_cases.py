@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from benchmarks import ROOT
 from benchmarks.machine import machine_facts
-from benchmarks.recorded import RESULTS, BenchmarkError, read_figures, write_figures
+from benchmarks.recorded import OWN, PEER, RESULTS, BenchmarkError, read_figures, write_figures
 from benchmarks.startup import Row, run_once
 from evaluation.tables import markdown_table
 from graysam.boxes import Box, VolumeBox
@@ -41,9 +41,8 @@ from graysam.formats.npz import write_case
 logger = logging.getLogger("benchmarks")
 
 OUT: Final = RESULTS / "paper_cases.json"
-OWN: Final = "graysam"
-PEER: Final = "litemedsam"
 ROWS: Final = {name: ROOT / "weights" / name for name in (OWN, PEER)}
+RATIO: Final = f"{PEER} / {OWN}"
 SLICES_SHARE: Final = 1 / 3
 """Of a volume's slices, those that each object spans."""
 
@@ -194,22 +193,21 @@ def table(figures: Mapping[str, Any]) -> str:
     """Lay out seconds of ours, LiteMedSAM's, their ratio, and those of other rows; a dash where one was not timed."""
     found_names = {name for case in figures["cases"].values() for name in case["rows"]}
     compared = [name for name in ROWS if name in found_names]
-    others = sorted(found_names - set(compared))
-    has_ratio = len(compared) == len(ROWS)
+    ratio = [RATIO] if len(compared) == len(ROWS) else []
+    columns = [*compared, *ratio, *sorted(found_names - set(compared))]
     lines = []
     for case in PAPER_CASES:
         found = figures["cases"].get(case.name)
         if found is None:
             continue
         seconds = {name: row["seconds_median"] for name, row in found["rows"].items()}
-        ratio = f"{seconds[PEER] / seconds[OWN]:.1f}" if {OWN, PEER} <= seconds.keys() else "-"
-        cells = [case.name, " x ".join(map(str, case.shape)), str(case.objects)]
-        cells += [f"{seconds[name]:.2f}" if name in seconds else "-" for name in compared]
-        cells += [ratio] if has_ratio else []
-        lines.append([*cells, *(f"{seconds[name]:.2f}" if name in seconds else "-" for name in others)])
-    header = ["case", "shape", "boxes", *(f"{name}, s" for name in compared)]
-    header += [f"{PEER} / {OWN}"] if has_ratio else []
-    return markdown_table([*header, *(f"{name}, s" for name in others)], lines)
+        shown = {name: f"{took:.2f}" for name, took in seconds.items()}
+        if {OWN, PEER} <= seconds.keys():
+            shown[RATIO] = f"{seconds[PEER] / seconds[OWN]:.1f}"
+        shape = " x ".join(map(str, case.shape))
+        lines.append([case.name, shape, str(case.objects), *(shown.get(column, "-") for column in columns)])
+    titles = [column if column == RATIO else f"{column}, s" for column in columns]
+    return markdown_table(["case", "shape", "boxes", *titles], lines)
 
 
 def conditions(figures: Mapping[str, Any]) -> str:

@@ -11,17 +11,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from benchmarks.recorded import PEER
 from benchmarks.volume_scores import VolumeScore, volume_key, volume_means
 from evaluation.prompts import BoxKind, Means, PromptScore, modality_means
 
 Figures = Mapping[str, Any]
 SliceMeans = Mapping[BoxKind, Means]
 
-PEER_TITLES: Final = {"litemedsam": "LiteMedSAM"}
+PEER_TITLES: Final = {PEER: "LiteMedSAM"}
 TOLD: Final = "said to be tight"
 """What the column of a model is called that was told that tight boxes are tight."""
-
-
 SLICE_KEYS: Final = ("every", "slices", "ours")
 VOLUME_KEYS: Final = ("every_volume", "volumes", "volumes_outwards", "volume_scores")
 

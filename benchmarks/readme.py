@@ -18,7 +18,7 @@ from benchmarks import ROOT
 from benchmarks.overlap import overlap_table
 from benchmarks.pages import page_with
 from benchmarks.peer_scores import TOLD, cell_note, slice_cell, slice_columns, volume_cell, volume_columns
-from benchmarks.recorded import RESULTS, read_figures, split_of
+from benchmarks.recorded import OWN, PEER, RESULTS, read_figures, split_of
 from benchmarks.unseen import ELLIPSE, NOT_MEASURED, group_means, unseen_table
 from benchmarks.volume_scores import VOLUME_BOX_KINDS, volume_key
 from benchmarks.weights_id import KEY as WEIGHTS_KEY
@@ -28,9 +28,7 @@ from graysam.console import run_command
 
 HEADING = "## Results"
 SUMMARY_INTRODUCTION = "Mean DSC (overlap with the reference) in %. A tight box is the smallest that holds the object."
-PEER = "litemedsam"
 """The other model of SUMMARY_HEADER, as files of figures name it."""
-OWN = "graysam"
 UNSEEN_TITLES = {OWN: "GraySAM", PEER: "LiteMedSAM", ELLIPSE: "ellipse in the box"}
 SUMMARY_HEADER = ["prompts", "number", *UNSEEN_TITLES.values()]
 ENGINE_TITLES = {"openvino": "OpenVINO"}

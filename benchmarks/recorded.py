@@ -18,6 +18,9 @@ from graysam.files import written_whole
 
 RESULTS: Final = ROOT / "benchmarks" / "results"
 """The recorded figures."""
+OWN: Final = "graysam"
+PEER: Final = "litemedsam"
+"""Under which names the figures have our model, and the one that it is compared with."""
 
 
 class BenchmarkError(GraySamError):
