@@ -66,6 +66,7 @@ class Segmenter:
         precision: str = "auto",
         threads: int | None = None,
         box_fit: BoxFit = USUAL_FIT,
+        expected_calls: int | None = None,
     ) -> Segmenter:
         """Load a model.
 
@@ -73,10 +74,12 @@ class Segmenter:
             weights: a folder as `graysam.export` makes it, or a checkpoint file (torch only). By default the folder
                 that GRAYSAM_WEIGHTS names, or those that come with the program.
             engine: "openvino", "torch", or "auto" for OpenVINO where it is installed and its files are there.
-            precision: "fp32", "bf16", "int8", or "auto" for the fastest that this CPU has instructions for.
+            precision: "fp32", "bf16", "int8", or "auto" for the fastest on this CPU for as many calls as are expected.
             threads: CPU threads; by default the cores that this process may use, within its cgroup's quota.
             box_fit: how the boxes will fit their objects: "loose" as people and the challenge draw them, "tight", or
                 "unknown".
+            expected_calls: how often the encoder and the decoder will be called, once for a slice and once for a box
+                on it, as far as known; with few calls "auto" takes a number format that is soon compiled. None: many.
 
         Raises:
             EngineError: nothing can run the engine or precision wanted; the message says what is missing, and where.
@@ -86,7 +89,7 @@ class Segmenter:
         facts = read_cpu_facts()
         if threads is not None and threads < 1:
             raise EngineError(f"threads {threads}: wanted at least 1.")
-        choice = choose_engine(path, engine, precision, facts)
+        choice = choose_engine(path, engine, precision, facts, expected_calls)
         count = threads or facts.threads
         rule = read_flag_rule(path)
         flag_below = None if rule is None else rule.below

@@ -95,7 +95,14 @@ def package_version(name: str, module: str) -> str | None:
 def _engine(weights: Path | None) -> dict[str, Any]:
     """Give what `auto` takes for these weights, and why."""
     from graysam.api import default_weights
-    from graysam.engines.select import BF16_FLAGS, BF16_TILES, INT8_FLAGS, choose_engine, read_cpu_facts
+    from graysam.engines.select import (
+        BF16_FLAGS,
+        BF16_TILES,
+        INT8_FLAGS,
+        INT8_PAYS_FROM,
+        choose_engine,
+        read_cpu_facts,
+    )
 
     path = default_weights() if weights is None else weights
     facts = read_cpu_facts()
@@ -107,7 +114,10 @@ def _engine(weights: Path | None) -> dict[str, Any]:
     if facts.has_bf16_tiles:
         speed = f"the CPU has {BF16_TILES}, with which bf16 is fastest"
     elif facts.has_int8:
+        few = choose_engine(path, "auto", "auto", facts, 0).precision
         speed = f"the CPU has {', '.join(sorted(INT8_FLAGS & facts.flags))}, with which int8 is fastest"
+        if few != choice.precision:
+            speed += f"; below {INT8_PAYS_FROM[few]} slices and boxes in all, {few} is, as it is compiled sooner"
     elif facts.has_bf16:
         speed = f"the CPU has {', '.join(sorted(BF16_FLAGS & facts.flags))}, with which bf16 is fastest"
     else:

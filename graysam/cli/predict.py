@@ -91,10 +91,10 @@ def predict(options: argparse.Namespace, start: float) -> int:
     return account.exit_status if reported else 1
 
 
-def segmenter_loader(options: argparse.Namespace) -> Callable[[], CaseSegmenter]:
+def segmenter_loader(options: argparse.Namespace) -> Callable[[int], CaseSegmenter]:
     """Give what makes the segmenter that the options ask for; importing it waits until then."""
 
-    def load() -> CaseSegmenter:
+    def load(expected_calls: int) -> CaseSegmenter:
         if options.engine in ("box", "ellipse"):
             from graysam.inference.baselines import BaselineSegmenter
 
@@ -107,6 +107,7 @@ def segmenter_loader(options: argparse.Namespace) -> Callable[[], CaseSegmenter]
             precision=options.precision,
             threads=options.threads,
             box_fit=options.box_fit,
+            expected_calls=expected_calls,
         )
 
     return load

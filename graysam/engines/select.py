@@ -15,12 +15,15 @@ from graysam.errors import EngineError
 from graysam.machine import CGROUP_ROOT, PROC, allowed_cpus, usable_cores
 
 INT8_FLAGS: Final = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
-"""Without one of these int8 products may saturate, and one image takes 1.3 times as long as in fp32, as more is
-compiled; volumes and many boxes take 0.7 times as long (measured on two Zen 3 cores, 2026-11-26)."""
+"""Without one of these int8 products may saturate, which costs some weights a point of DSC (docs/experiments.md)."""
 BF16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
 """Without one of these bf16 is emulated, at a fifth of the speed of fp32."""
 BF16_TILES: Final = "amx_bf16"
 """With this bf16 is as fast as int8, and starts 0.1 s sooner (measured on two Xeon cores, 2026-11-21)."""
+
+INT8_PAYS_FROM: Final[dict[Precision, int]] = {"fp32": 24, "bf16": 64}
+"""From how many calls of the networks on int8 is faster, with INT8_FLAGS, than this other format. It takes 0.17 s
+longer to compile, and 3.4 ms a call where fp32 takes 9.9 and bf16 5.6 (measured on two Zen 4 cores, 2026-11-26)."""
 
 SPEC_FILE: Final = "spec.json"
 TORCH_FILE: Final = "model.pt"
@@ -99,7 +102,9 @@ def _parse_cpuinfo(text: str, allowed: set[int]) -> tuple[frozenset[str], str, i
     return flags, model, len(cores)
 
 
-def choose_engine(weights: Path, engine: str, precision: str, facts: CpuFacts) -> EngineChoice:
+def choose_engine(
+    weights: Path, engine: str, precision: str, facts: CpuFacts, expected_calls: int | None = None
+) -> EngineChoice:
     """Decide what `auto` means here, and refuse what cannot be done before anything is loaded.
 
     Args:
@@ -107,6 +112,7 @@ def choose_engine(weights: Path, engine: str, precision: str, facts: CpuFacts) -
         engine: "auto", "torch" or "openvino".
         precision: "auto", "fp32", "bf16" or "int8".
         facts: the CPU.
+        expected_calls: of the two networks, so that for few of them the time to compile counts; None for many.
 
     Raises:
         EngineError: unknown names, weights that are not there, or a back end that is not installed.
@@ -127,7 +133,7 @@ def choose_engine(weights: Path, engine: str, precision: str, facts: CpuFacts) -
     formats: tuple[Precision, ...] = get_args(Precision)
     for name in engines if engine == "auto" else [each for each in engines if each == engine]:
         asked = [each for each in formats if each == precision]
-        for candidate in asked or _precisions(name, facts):
+        for candidate in asked or _precisions(name, facts, expected_calls):
             missing = _what_is_missing(weights, name, candidate)
             if missing is None:
                 return EngineChoice(name, candidate)
@@ -135,17 +141,18 @@ def choose_engine(weights: Path, engine: str, precision: str, facts: CpuFacts) -
     raise EngineError(f"weights {weights}: no engine can run them. " + " ".join(reasons))
 
 
-def _precisions(engine: EngineName, facts: CpuFacts) -> list[Precision]:
+def _precisions(engine: EngineName, facts: CpuFacts, expected_calls: int | None) -> list[Precision]:
     """Give the number formats to try, fastest first.
 
     torch's int8 is for those who ask for it: it is dynamic, and reaches linear layers only.
     """
     if engine == "torch":
         return ["bf16"] if facts.has_bf16 else ["fp32"]
-    order: list[Precision] = ["int8"] if facts.has_int8 else []
-    if facts.has_bf16_tiles:
-        return ["bf16", *order, "fp32"]
-    return [*order, "bf16", "fp32"] if facts.has_bf16 else [*order, "fp32"]
+    floats: list[Precision] = ["bf16", "fp32"] if facts.has_bf16 else ["fp32"]
+    if not facts.has_int8:
+        return floats
+    is_fast_enough = facts.has_bf16_tiles or (expected_calls is not None and expected_calls < INT8_PAYS_FROM[floats[0]])
+    return [floats[0], "int8", *floats[1:]] if is_fast_enough else ["int8", *floats]
 
 
 def _what_is_missing(weights: Path, engine: EngineName, precision: Precision) -> str | None:

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
-from graysam.cases import Case, Labels, label_dtype
+from graysam.cases import Case, ImageCase, Labels, label_dtype
 from graysam.errors import CaseError
 from graysam.files import TEMPORARY_SUFFIX, remove_stale_temporaries
 from graysam.formats.base import Answer
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+CALLS_OF_AN_UNREAD_CASE: Final = 2
+"""A slice and a box, the least. Cases of other parts and those that are done count too, so that all get one format."""
 _WHERE_BOXES_ARE = (
     "Give boxes with --boxes or --boxes-from, or put NAME.boxes.csv next to each image (NAME without its suffix)."
 )
@@ -92,12 +94,13 @@ class RunOptions:
 class Runner:
     """Runs the cases of a folder one after the other; a case that fails does not touch the others."""
 
-    def __init__(self, options: RunOptions, load: Callable[[], CaseSegmenter]) -> None:
+    def __init__(self, options: RunOptions, load: Callable[[int], CaseSegmenter]) -> None:
         """Look at the folders; nothing is segmented yet.
 
         Args:
             options: what to run.
-            load: makes the segmenter; called once, for the first case that needs it.
+            load: makes the segmenter, told how many calls of its networks to expect; called once, for the first case
+                that needs it.
 
         Raises:
             CaseError: the input cannot be listed or holds no case, or the output cannot be written to.
@@ -111,6 +114,7 @@ class Runner:
             raise CaseError(_nothing_to_do(options.input_dir))
         _refuse_clashes(everything)
         _refuse_shared_boxes(everything, options.reading)
+        self._other_cases = len(everything) - 1
         self.cases = options.part.of(everything)
         self.account = RunAccount(options.part)
         input_dir = options.input_dir.parent if options.input_dir.is_file() else options.input_dir
@@ -180,7 +184,7 @@ class Runner:
         account.boxes = len(case.boxes)
         account.warnings.extend(case.warnings)
         account.notes.extend(case.notes)
-        segmenter = self._loaded() if case.boxes else None  # unguarded: no model, no run
+        segmenter = self._loaded(case) if case.boxes else None  # unguarded: no model, no run
         with self._guarded(found, account):
             with timer.phase("segment"):
                 labels = self._segment(segmenter, case, account)
@@ -209,11 +213,11 @@ class Runner:
             logger.debug("%s", found.path.name, exc_info=True)
             self._fail(found, account, f"{found.path.name}: {type(error).__name__}: {error}")
 
-    def _loaded(self) -> CaseSegmenter:
+    def _loaded(self, first: Case) -> CaseSegmenter:
         if self._segmenter is None:
             timer = PhaseTimer()
             with timer.phase("load"):
-                self._segmenter = self._load()
+                self._segmenter = self._load(_calls_for(first) + CALLS_OF_AN_UNREAD_CASE * self._other_cases)
             engine = self._segmenter.engine
             self.account.load_seconds = timer.total()
             self.account.flag_below = getattr(self._segmenter, "flag_below", None)
@@ -263,6 +267,14 @@ class Runner:
         except Exception as error:
             logger.debug("%s", case.name, exc_info=True)
             account.warnings.append(f"the overlay was not drawn: {error}")
+
+
+def _calls_for(case: Case) -> int:
+    """Give how often the networks are called for a case: once for each slice, and once for each box on it."""
+    if isinstance(case, ImageCase):
+        return 1 + len(case.boxes)
+    slices = {z for box in case.boxes for z in range(box.z_min, box.z_max + 1)}
+    return len(slices) + sum(box.z_max - box.z_min + 1 for box in case.boxes)
 
 
 def _overlay_name(case: FoundCase) -> str:

@@ -10,6 +10,7 @@ from tiny_spec import TINY
 
 from graysam.cli import doctor
 from graysam.cli import main as graysam
+from graysam.engines.select import CpuFacts
 from graysam.formats.npz import write_case
 from graysam.inference.confidence import CONFIDENCE_FILE, FlagRule
 
@@ -52,6 +53,15 @@ def test_without_weights_it_says_what_is_missing_and_ends_with_2(tmp_path, capsy
     words = capsys.readouterr().out
     assert "engine     none" in words
     assert "self-test  FAILED: EngineError: weights" in words
+
+
+def test_with_vnni_and_bf16_it_says_what_is_done_in_which_format(engine_of_its_own, monkeypatch, capsys):
+    both = CpuFacts(frozenset({"avx512_vnni", "avx512_bf16"}), "Zen 4", 2)
+    monkeypatch.setattr("graysam.engines.select.read_cpu_facts", lambda: both)
+    assert doctor.main([]) == 0
+    words = capsys.readouterr().out
+    assert "engine     openvino int8" in words
+    assert "int8 is fastest; below 64 slices and boxes in all, bf16 is, as it is compiled sooner" in words
 
 
 def test_a_package_that_is_not_here_has_no_version():

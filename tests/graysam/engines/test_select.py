@@ -39,6 +39,34 @@ def test_auto_takes_the_format_that_the_cpu_has_instructions_for(whole_export, m
     assert choose_engine(whole_export, "auto", "auto", facts) == EngineChoice("openvino", precision)
 
 
+@pytest.mark.parametrize(
+    ("facts", "calls", "precision"),
+    [
+        (PLAIN, 2, "fp32"),
+        (PLAIN, 1000, "fp32"),
+        (VNNI, 2, "fp32"),
+        (VNNI, 23, "fp32"),
+        (VNNI, 24, "int8"),
+        (ZEN4, 2, "bf16"),
+        (ZEN4, 63, "bf16"),
+        (ZEN4, 64, "int8"),
+        (AMX, 2, "bf16"),
+        (AMX, 1000, "bf16"),
+    ],
+)
+def test_auto_takes_int8_only_for_as_many_calls_as_pay_for_its_longer_compiling(
+    whole_export, monkeypatch, facts, calls, precision
+):
+    everything_installed(monkeypatch)
+    assert choose_engine(whole_export, "auto", "auto", facts, calls) == EngineChoice("openvino", precision)
+
+
+def test_few_calls_are_done_in_int8_where_its_files_alone_are_there(whole_export, monkeypatch):
+    everything_installed(monkeypatch)
+    (whole_export / "openvino" / "decoder.bin").unlink()
+    assert choose_engine(whole_export, "openvino", "auto", ZEN4, 2) == EngineChoice("openvino", "int8")
+
+
 def test_auto_goes_on_to_the_next_format_when_int8_was_not_exported(whole_export, monkeypatch):
     everything_installed(monkeypatch)
     (whole_export / "openvino-int8" / "decoder.bin").unlink()

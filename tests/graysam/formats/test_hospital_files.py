@@ -122,7 +122,7 @@ def predict(folder: Path, reading: Reading | None = None, *, resume: bool = Fals
         (folder / "boxes.csv").write_text(TABLE)
         reading = Reading(BoxSource(folder / "boxes.csv"))
     options = RunOptions(place or folder / "in", folder / "out", resume=resume, reading=reading)
-    return Runner(options, lambda: BaselineSegmenter("box")).run()
+    return Runner(options, lambda _: BaselineSegmenter("box")).run()
 
 
 def only(account: RunAccount):
@@ -325,7 +325,7 @@ def segment_everywhere(folder: Path, segmenter: object) -> None:
     for kind in ("npz", "nii.gz", "mha", "nrrd", "dicom"):
         reading = Reading(BoxSource(folder / "boxes.csv"))
         options = RunOptions(folder / kind / "in", folder / kind / "out", reading=reading)
-        account = Runner(options, lambda: segmenter).run()
+        account = Runner(options, lambda _: segmenter).run()
         assert only(account).boxes == 2
 
 
@@ -477,7 +477,7 @@ def test_with_strict_a_warning_is_fatal(tmp_path):
     for modality, failed in ((None, True), ("CT", False)):
         reading = Reading(BoxSource(tmp_path / "boxes.csv"), modality=modality)
         options = RunOptions(tmp_path / "in", tmp_path / "out", reading=reading, strict=True)
-        (case,) = Runner(options, lambda: BaselineSegmenter("box")).run().cases
+        (case,) = Runner(options, lambda _: BaselineSegmenter("box")).run().cases
         assert (case.status == "failed") is failed
         assert case.error is None or "look like Hounsfield units" in case.error
 

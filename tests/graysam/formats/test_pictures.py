@@ -50,7 +50,7 @@ def filled(rows: slice, columns: slice) -> list[list[int]]:
 
 def predict(folder: Path, *, resume: bool = False) -> RunAccount:
     options = RunOptions(folder / "in", folder / "out", resume=resume, overlay_dir=folder / "png")
-    return Runner(options, lambda: BaselineSegmenter("box")).run()
+    return Runner(options, lambda _: BaselineSegmenter("box")).run()
 
 
 # --- reading

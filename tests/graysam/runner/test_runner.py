@@ -43,7 +43,7 @@ def inputs(tmp_path: Path) -> Path:
 
 def run(inputs: Path, segmenter: CountingSegmenter | None = None, **options) -> RunAccount:
     segmenter = segmenter or CountingSegmenter()
-    return Runner(RunOptions(inputs, inputs.parent / "out", **options), lambda: segmenter).run()
+    return Runner(RunOptions(inputs, inputs.parent / "out", **options), lambda _: segmenter).run()
 
 
 # --- parts
@@ -147,7 +147,7 @@ def test_a_case_that_the_segmenter_fails_on_gets_zeros_and_is_tried_again_on_res
 
 
 def test_cases_without_boxes_and_finished_ones_need_no_model(inputs):
-    def must_not_load() -> CountingSegmenter:
+    def must_not_load(expected_calls: int) -> CountingSegmenter:
         raise AssertionError
 
     run(inputs)
@@ -157,8 +157,42 @@ def test_cases_without_boxes_and_finished_ones_need_no_model(inputs):
     assert (account.engine, account.cases[3].engine) == ({}, None)
 
 
+@pytest.mark.parametrize(
+    ("image", "boxes", "calls"),
+    [
+        (GRAY, [Box(1, 1, 3, 3)], 1 + 1),
+        (GRAY, [Box(1, 1, 3, 3), Box(2, 2, 4, 4)], 1 + 2),
+        # Slices 1 to 3 and 3 to 4: four slices are embedded, and one object decoded on three, the other on two of them.
+        (np.stack([GRAY] * 6), [VolumeBox(Box(1, 1, 3, 3), 1, 3), VolumeBox(Box(2, 2, 4, 4), 3, 4)], 4 + 3 + 2),
+    ],
+)
+def test_the_model_is_loaded_for_the_calls_that_its_first_case_needs(tmp_path, image, boxes, calls):
+    expected = []
+
+    def load(expected_calls: int) -> CountingSegmenter:
+        expected.append(expected_calls)
+        return CountingSegmenter()
+
+    (tmp_path / "in").mkdir()
+    write_case(tmp_path / "in" / "a.npz", image=image, boxes=boxes)
+    Runner(RunOptions(tmp_path / "in", tmp_path / "out"), load).run()
+    assert expected == [calls]
+
+
+def test_cases_that_are_not_read_yet_count_as_a_slice_and_a_box_whatever_part_they_are_of(inputs):
+    expected = []
+
+    def load(expected_calls: int) -> CountingSegmenter:
+        expected.append(expected_calls)
+        return CountingSegmenter()
+
+    for index in range(2):
+        Runner(RunOptions(inputs, inputs.parent / f"out{index}", part=Part(index, 2)), load).run()
+    assert expected == [2 + 2 + 2, 2 + 2 + 2]
+
+
 def test_a_model_that_cannot_be_loaded_stops_the_run(inputs):
-    def load() -> CountingSegmenter:
+    def load(expected_calls: int) -> CountingSegmenter:
         raise CheckpointError("no weights")
 
     with pytest.raises(CheckpointError, match="no weights"):
@@ -188,7 +222,7 @@ def test_a_folder_without_cases_is_an_error_that_says_what_it_holds(tmp_path, co
     found = r"2 \.nii\.gz, 1 sub-folders" if content else "nothing"
     wanted = rf"holds no case \(\*\.npz, or with boxes a picture .*, \*\.nii\.gz .*\); it holds {found}"
     with pytest.raises(CaseError, match=wanted):
-        Runner(RunOptions(tmp_path, tmp_path / "out"), CountingSegmenter)
+        Runner(RunOptions(tmp_path, tmp_path / "out"), lambda _: CountingSegmenter())
 
 
 def test_overlays_are_drawn_outside_the_reported_phases_and_may_fail(inputs):

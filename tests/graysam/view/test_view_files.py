@@ -38,7 +38,7 @@ def drawn(tmp_path_factory):
     assert hospital_files.main(["-o", str(folder)]) == 0
     reading = Reading(BoxSource(folder / "boxes.csv"))
     options = RunOptions(folder / "scans", folder / "predicted", reading=reading)
-    account = Runner(options, lambda: Segmenter(RememberingEngine())).run()
+    account = Runner(options, lambda _: Segmenter(RememberingEngine())).run()
     assert account.exit_status == 0
     return folder
 
