@@ -21,7 +21,7 @@ BF16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
 BF16_TILES: Final = "amx_bf16"
 """With this bf16 is as fast as int8, and starts 0.1 s sooner (measured on two Xeon cores, 2026-11-21)."""
 
-INT8_PAYS_FROM: Final[dict[Precision, int]] = {"fp32": 24, "bf16": 64}
+INT8_PAYS_FROM: Final[dict[Precision, int]] = {"fp32": 32, "bf16": 64}
 """From how many calls of the networks on int8 is faster, with INT8_FLAGS, than this other format. It takes 0.17 s
 longer to compile, and 3.4 ms a call where fp32 takes 9.9 and bf16 5.6 (measured on two Zen 4 cores, 2026-11-26)."""
 
