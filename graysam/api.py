@@ -27,6 +27,7 @@ from graysam.errors import CaseError, CheckpointError, EngineError
 from graysam.image.preprocessing import slice_at
 from graysam.inference.confidence import read_flag_rule
 from graysam.inference.images import Confidences, Labels, PromptedSlice, segment_slice
+from graysam.inference.mirror import Mirror
 from graysam.inference.overlap import Overlap
 from graysam.prompts import USUAL_FIT, BoxFit, Click
 
@@ -46,15 +47,24 @@ class Segmenter:
         engine: the back end in use; its `name`, `precision` and `threads` say what was chosen.
         box_fit: how the boxes fit their objects that it is given: "loose", as people draw them, "tight" or "unknown".
             Only a model with hints is told.
+        mirror: when an image is looked at twice, the second time mirrored; see `graysam.inference.mirror`.
         confidences: of the last call: the IoU with the true mask that the model itself predicts, by object (counted
             from 0) and slice (0 for an image).
         flag_below: the confidence below which a mask is likely to be poor, chosen on validation data; None where these
             weights come without it.
     """
 
-    def __init__(self, engine: Engine, box_fit: BoxFit = USUAL_FIT, *, flag_below: float | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        box_fit: BoxFit = USUAL_FIT,
+        *,
+        mirror: Mirror = "auto",
+        flag_below: float | None = None,
+    ) -> None:
         self.engine = engine
         self.box_fit: BoxFit = box_fit
+        self.mirror: Mirror = mirror
         self.flag_below = flag_below
         self.confidences: Confidences = {}
 
@@ -67,6 +77,7 @@ class Segmenter:
         threads: int | None = None,
         box_fit: BoxFit = USUAL_FIT,
         expected_calls: int | None = None,
+        mirror: Mirror = "auto",
     ) -> Segmenter:
         """Load a model.
 
@@ -80,6 +91,8 @@ class Segmenter:
                 "unknown".
             expected_calls: how often the encoder and the decoder will be called, once for a slice and once for a box
                 on it, as far as known; with few calls "auto" takes a number format that is soon compiled. None: many.
+            mirror: whether images are looked at twice, the second time mirrored, and the answers averaged: "auto" for
+                few boxes and a quick model, "always", or "never". Volumes are looked at once.
 
         Raises:
             EngineError: nothing can run the engine or precision wanted; the message says what is missing, and where.
@@ -97,12 +110,12 @@ class Segmenter:
             from graysam.engines.openvino_engine import OpenVinoEngine
 
             loaded: Engine = OpenVinoEngine.load(path, precision=choice.precision, threads=count)
-            return cls(_told(loaded, box_fit), box_fit, flag_below=flag_below)
+            return cls(_told(loaded, box_fit), box_fit, mirror=mirror, flag_below=flag_below)
         from graysam.engines.torch_engine import TorchEngine
 
         checkpoint = path if path.is_file() else path / TORCH_FILE
         loaded = TorchEngine.load(checkpoint, precision=choice.precision, threads=count)
-        return cls(_told(loaded, box_fit), box_fit, flag_below=flag_below)
+        return cls(_told(loaded, box_fit), box_fit, mirror=mirror, flag_below=flag_below)
 
     def segment_image(
         self,
@@ -145,6 +158,7 @@ class Segmenter:
             confidences=self.confidences,
             corrections=corrections,
             fit=self.box_fit,
+            mirror=self.mirror,
         )
 
     def segment_volume(
@@ -223,7 +237,7 @@ class Segmenter:
         """
         if z is None:
             _check_image(image, "(H, W) or (H, W, 3)", image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3))
-            return PromptedSlice(self.engine, image)
+            return PromptedSlice(self.engine, image, self.mirror)
         _check_image(image, "(D, H, W)", image.ndim == 3)
         if not 0 <= z < len(image):
             raise CaseError(f"slice {z}: the volume has slices 0 to {len(image) - 1}.")
@@ -244,7 +258,7 @@ class Segmenter:
             from graysam.inference.volumes import segment_volume
 
             return segment_volume(self.engine, case.image, case.boxes, overlap=overlap, **further)
-        return segment_slice(self.engine, case.image, case.boxes, overlap=overlap, **further)
+        return segment_slice(self.engine, case.image, case.boxes, overlap=overlap, mirror=self.mirror, **further)
 
 
 def default_weights() -> Path:

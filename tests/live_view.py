@@ -115,12 +115,12 @@ class Live:
 
 @contextmanager
 def running(place, out, engine, *, reading=None, uploads=None, **limits):
-    """Serve a folder or file with an engine; `out` is made."""
+    """Serve a folder or file with an engine that looks at images once, so that calls can be counted; `out` is made."""
     out.mkdir(exist_ok=True)
     uploads = uploads or out.parent / f"{out.name}-uploads"
     uploads.mkdir(exist_ok=True)
     catalogue = Catalogue(place, reading or Reading(), uploads)
-    server = Server(Workspace(catalogue, out, lambda: Segmenter(engine), **limits))
+    server = Server(Workspace(catalogue, out, lambda: Segmenter(engine, mirror="never"), **limits))
     listener = listening_socket(0)
     port = listener.getsockname()[1]
     config = uvicorn.Config(

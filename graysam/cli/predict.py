@@ -108,6 +108,7 @@ def segmenter_loader(options: argparse.Namespace) -> Callable[[int], CaseSegment
             threads=options.threads,
             box_fit=options.box_fit,
             expected_calls=expected_calls,
+            mirror=options.mirror,
         )
 
     return load

@@ -127,6 +127,13 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="number format (default: the fastest that this CPU supports)",
     )
+    model.add_argument(
+        "--mirror",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="look at an image twice, the second time mirrored, and average: auto (default), with up to 7 boxes and a "
+        "quick model. Volumes are looked at once",
+    )
     model.add_argument("--weights", type=Path, metavar="PATH", help="folder or checkpoint of another model")
     model.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: what this process may use)")
     model.add_argument(

@@ -21,6 +21,7 @@ from graysam.engines.protocol import Engine, FloatArray
 from graysam.errors import CaseError
 from graysam.image.preprocessing import PreparedSlice, prepare_slice
 from graysam.inference.lanes import Lanes
+from graysam.inference.mirror import Mirror, looks_twice, mirrored_pixels, mirrored_prompt
 from graysam.inference.overlap import PAINTERS, Overlap
 from graysam.models.frames import PromptFrame, Window, frame_prompts
 from graysam.models.spec import ModelSpec
@@ -70,6 +71,7 @@ def segment_slice(
     confidences: Confidences | None = None,
     corrections: Corrections | None = None,
     fit: BoxFit = USUAL_FIT,
+    mirror: Mirror = "never",
 ) -> Labels:
     """Segment the boxes of one image.
 
@@ -81,6 +83,7 @@ def segment_slice(
         confidences: filled with the model's confidence of each object, under slice 0.
         corrections: clicks for a model that takes them, and the earlier answer that they correct.
         fit: how the boxes fit their objects; only a model with hints is told.
+        mirror: whether the image is looked at twice.
 
     Returns:
         Labels (H, W): i + 1 for box i, 0 elsewhere; uint8 while that fits, else uint16.
@@ -99,12 +102,42 @@ def segment_slice(
     if corrections is not None:
         prompts = [corrected(prompt, corrections, index) for index, prompt in enumerate(prompts)]
     with Lanes(engine.begin(many=len(boxes) >= MANY_BOXES)) as lanes:
-        prepared = prepare_slice(image, engine.spec)
-        for answer in answer_prompts(engine, prepared, engine.encode(prepared.canvas), prompts, lanes):
+        for answer in _Looks(engine, image, mirror).answers(prompts, lanes):
             painter.paint(answer.window, answer.logits, label=answer.index + 1)
             if confidences is not None:
                 confidences.setdefault(answer.index, {})[0] = answer.confidence
     return labels
+
+
+class _Looks:
+    """How an image is seen: as it is, and mirrored where that is wanted; each is encoded once, when it is needed."""
+
+    def __init__(self, engine: Engine, image: NDArray[np.generic], mirror: Mirror) -> None:
+        self._engine = engine
+        self._image = image
+        self._mirror: Mirror = mirror
+        self._encoded: dict[bool, tuple[PreparedSlice, FloatArray]] = {}
+
+    def encoded(self, *, is_mirrored: bool) -> tuple[PreparedSlice, FloatArray]:
+        """Give the prepared image, as it is or mirrored, and its embedding."""
+        if is_mirrored not in self._encoded:
+            prepared = prepare_slice(mirrored_pixels(self._image) if is_mirrored else self._image, self._engine.spec)
+            self._encoded[is_mirrored] = prepared, self._engine.encode(prepared.canvas)
+        return self._encoded[is_mirrored]
+
+    def answers(self, prompts: Sequence[Prompt], lanes: Lanes | None = None) -> Iterator[BoxAnswer]:
+        """Answer prompts in their order, by the mean of both looks where the image is looked at twice."""
+        answers = answer_prompts(self._engine, *self.encoded(is_mirrored=False), prompts, lanes)
+        if not looks_twice(self._mirror, self._engine.spec, len(prompts)):
+            return answers
+        others = [mirrored_prompt(prompt, self._image.shape[1]) for prompt in prompts]
+        return map(_mean, answers, answer_prompts(self._engine, *self.encoded(is_mirrored=True), others, lanes))
+
+
+def _mean(answer: BoxAnswer, mirrored: BoxAnswer) -> BoxAnswer:
+    """Give the mean of an answer and of that for the mirrored image, whose window is the mirrored one."""
+    logits = np.float32(0.5) * (answer.logits + mirrored.logits[:, ::-1])
+    return replace(answer, logits=logits, confidence=(answer.confidence + mirrored.confidence) / 2)
 
 
 class PromptedSlice:
@@ -117,13 +150,18 @@ class PromptedSlice:
         size_hw: height and width of the slice in original pixels.
     """
 
-    def __init__(self, engine: Engine, image: NDArray[np.generic]) -> None:
-        """Prepare and encode a slice: (H, W), or (H, W, 3), any integer or float dtype, finite."""
+    def __init__(self, engine: Engine, image: NDArray[np.generic], mirror: Mirror = "never") -> None:
+        """Prepare and encode a slice.
+
+        Args:
+            engine: the model.
+            image: (H, W) or (H, W, 3), any integer or float dtype, finite.
+            mirror: whether it is looked at twice; then each prompt costs two decodings.
+        """
         engine.begin(many=False)
-        self._engine = engine
-        self._prepared = prepare_slice(image, engine.spec)
-        self._embedding = engine.encode(self._prepared.canvas)
-        self.size_hw = self._prepared.fit.size_hw
+        self._looks = _Looks(engine, image, mirror)
+        prepared, _ = self._looks.encoded(is_mirrored=False)
+        self.size_hw = prepared.fit.size_hw
 
     def answer(self, prompts: Sequence[Prompt]) -> list[BoxAnswer]:
         """Answer prompts in their order; masks may overlap.
@@ -136,7 +174,7 @@ class PromptedSlice:
         """
         for index, prompt in enumerate(prompts):
             prompt.check(self.size_hw, name=f"prompt {index}")
-        return list(answer_prompts(self._engine, self._prepared, self._embedding, prompts))
+        return list(self._looks.answers(prompts))
 
 
 def answer_prompts(

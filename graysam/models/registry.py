@@ -21,11 +21,13 @@ class EncoderEntry:
         place: dotted name of a subclass of `graysam.models.network.Encoder`.
         widths: how many numbers `encoder_widths` must have; None for an encoder whose widths are fixed.
         options: what reads the spec's `encoder_options`.
+        is_quick: whether embedding an image takes less time than loading the model.
     """
 
     place: str
     widths: int | None = None
     options: type[EncoderOptions] = EncoderOptions
+    is_quick: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class DecoderEntry:
 
 
 ENCODERS: Final[dict[str, EncoderEntry]] = {
-    "conv": EncoderEntry("graysam.models.encoders.conv.ConvEncoder", widths=5),
+    "conv": EncoderEntry("graysam.models.encoders.conv.ConvEncoder", widths=5, is_quick=True),
     "efficientvit_l0": EncoderEntry("graysam.models.encoders.efficientvit.EfficientViTEncoder"),
     "swin": EncoderEntry("graysam.models.encoders.swin.SwinEncoder", options=SwinOptions),
     "tiny_vit": EncoderEntry("graysam.models.encoders.tiny_vit.TinyViTEncoder"),

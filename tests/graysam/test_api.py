@@ -145,9 +145,10 @@ def test_a_prepared_slice_answers_as_the_whole_call_does_and_encodes_once(segmen
     assert prepared.answer([]) == []
 
 
-def test_a_slice_of_a_volume_is_prepared_like_the_image_that_it_is(segmenter):
+def test_a_slice_of_a_volume_is_prepared_like_an_image_that_is_looked_at_once(segmenter):
     volume = np.stack([drawn(), drawn()[::-1], drawn()])
-    of_volume, alone = segmenter.prepare_slice(volume, z=1), segmenter.prepare_slice(volume[1])
+    once = Segmenter(segmenter.engine, mirror="never")
+    of_volume, alone = segmenter.prepare_slice(volume, z=1), once.prepare_slice(volume[1])
     prompt = Prompt(Box(20, 25, 49, 44))
     assert np.array_equal(of_volume.answer([prompt])[0].logits, alone.answer([prompt])[0].logits)
     with pytest.raises(CaseError, match="slice 3: the volume has slices 0 to 2"):

@@ -349,7 +349,7 @@ def test_clicks_add_and_remove_as_the_python_api_does_for_the_same_prompts(drive
             page.mouse("mousePressed", page.css(x, y), held="left", modifiers=modifiers)
             page.mouse("mouseReleased", page.css(x, y), modifiers=modifiers)
             page.settled()
-        prepared = Segmenter(engine).prepare_slice(drawn_image())
+        prepared = Segmenter(engine, mirror="never").prepare_slice(drawn_image())
         box, clicks, masks = Box(5, 7, 26, 29), (Click(20, 20, True), Click(9, 12, False)), []
         for count in range(3):
             previous = masks[-1] if count else None
@@ -365,7 +365,7 @@ def test_a_person_says_how_a_box_fits_and_removes_without_a_keyboard(driver, fol
     from graysam.engines.torch_engine import TorchEngine
 
     engine = TorchEngine.load(checkpoint)
-    prepared = Segmenter(engine).prepare_slice(drawn_image())
+    prepared = Segmenter(engine, mirror="never").prepare_slice(drawn_image())
     box = Box(5, 7, 26, 29)
 
     def answer(fit, **more):

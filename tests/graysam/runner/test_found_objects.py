@@ -31,11 +31,11 @@ class Unsure(BrightEngine):
 
 
 def test_the_segmenter_tells_the_models_confidence_by_object_and_slice():
-    segmenter = Segmenter(Unsure())
+    segmenter = Segmenter(Unsure(), mirror="never")
     segmenter.segment_image(VOLUME[1], [[3, 3, 9, 9], [2, 2, 9, 9]])
     assert segmenter.confidences[0][0] == pytest.approx(0.9)
     assert segmenter.confidences[1][0] == pytest.approx(0.8)
-    segmenter = Segmenter(Unsure())
+    segmenter = Segmenter(Unsure(), mirror="never")
     segmenter.segment_volume(VOLUME, [[3, 3, 1, 9, 9, 2]])  # the middle slice 1 first, then slice 2
     assert segmenter.confidences == {0: {1: pytest.approx(0.9), 2: pytest.approx(0.8)}}
 
@@ -70,7 +70,9 @@ def test_the_run_counts_flagged_objects_and_its_report_states_the_threshold(tmp_
 
     (tmp_path / "in").mkdir()
     write_case(tmp_path / "in" / "a.npz", image=VOLUME[1], boxes=[Box(3, 3, 9, 9), Box(2, 2, 9, 9)])
-    runner = Runner(RunOptions(tmp_path / "in", tmp_path / "out"), lambda _: Segmenter(Unsure(), flag_below=0.85))
+    runner = Runner(
+        RunOptions(tmp_path / "in", tmp_path / "out"), lambda _: Segmenter(Unsure(), mirror="never", flag_below=0.85)
+    )
     report = runner.run().to_dict()
     assert (report["flag_below"], report["flagged"]) == (0.85, 1)  # 0.9 and 0.8
     assert [each["flagged"] for each in report["cases"][0]["objects"]] == [False, True]
@@ -91,7 +93,7 @@ def test_a_run_on_pictures_writes_the_table_and_the_table_serves_as_boxes_again(
     (tmp_path / "in").mkdir()
     image.fromarray(VOLUME[1]).save(tmp_path / "in" / "skin.png")
     (tmp_path / "in" / "skin.boxes.csv").write_text("3,3,9,9\n")
-    runner = Runner(RunOptions(tmp_path / "in", tmp_path / "out"), lambda _: Segmenter(Unsure()))
+    runner = Runner(RunOptions(tmp_path / "in", tmp_path / "out"), lambda _: Segmenter(Unsure(), mirror="never"))
     account = runner.run()
     assert runner.write_table() == tmp_path / "out" / "boxes.csv"
     with (tmp_path / "out" / "boxes.csv").open() as stream:
@@ -99,7 +101,9 @@ def test_a_run_on_pictures_writes_the_table_and_the_table_serves_as_boxes_again(
     assert (row["case"], row["x_min"], row["confidence"], row["voxels"]) == ("skin", "3", "0.9000", "16")
     assert account.to_dict()["cases"][0]["objects"][0]["confidence"] == pytest.approx(0.9)
     again = Reading(BoxSource(tmp_path / "out" / "boxes.csv"))
-    runner = Runner(RunOptions(tmp_path / "in", tmp_path / "again", reading=again), lambda _: Segmenter(Unsure()))
+    runner = Runner(
+        RunOptions(tmp_path / "in", tmp_path / "again", reading=again), lambda _: Segmenter(Unsure(), mirror="never")
+    )
     assert runner.run().cases[0].boxes == 1
 
 
@@ -108,7 +112,7 @@ def test_the_challenges_cases_get_no_table(tmp_path):
 
     (tmp_path / "in").mkdir()
     write_case(tmp_path / "in" / "a.npz", image=VOLUME[1], boxes=[Box(3, 3, 9, 9)])
-    runner = Runner(RunOptions(tmp_path / "in", tmp_path / "out"), lambda _: Segmenter(Unsure()))
+    runner = Runner(RunOptions(tmp_path / "in", tmp_path / "out"), lambda _: Segmenter(Unsure(), mirror="never"))
     account = runner.run()
     assert runner.write_table() is None
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.npz"]

@@ -215,7 +215,7 @@ def test_a_click_beyond_the_box_makes_it_grow_as_in_prediction(tmp_path):
             one = live.ask("add_object", "object", name="", colour="")["object"]["id"]
             first = live.ask("box", "mask", object=one, slice=0, box=[3, 4, 12, 11], is_final=True)
             better = live.ask("click", "mask", object=one, slice=0, x=24, y=15, is_inside=True)
-        segmenter = Segmenter(KnowingEngine(spec=HINTED))
+        segmenter = Segmenter(KnowingEngine(spec=HINTED), mirror="never")
         wanted = segmenter.segment_image(
             drawn_image(),
             [[3, 4, 12, 11]],
@@ -236,7 +236,7 @@ def test_boxes_that_come_with_a_case_are_objects_that_are_answered_and_not_to_be
         with page.live() as live:
             assert [each["boxes"]["0"] for each in live.state["objects"]] == [[3, 4, 12, 11], [18, 10, 23, 14]]
             assert not live.state["history"]["can_undo"]
-        wanted = Segmenter(KnowingEngine(spec=HINTED)).segment_image(drawn_image(), boxes)
+        wanted = Segmenter(KnowingEngine(spec=HINTED), mirror="never").segment_image(drawn_image(), boxes)
         assert np.array_equal(page.pixels("api/labels?plane=axial&index=0"), wanted)
 
 
@@ -528,7 +528,7 @@ def test_an_answer_takes_little_longer_than_a_bare_decoding(tmp_path):
     (tmp_path / "in").mkdir()
     write_case(tmp_path / "in" / "large.npz", image=image, boxes=())
     engine = Segmenter.load(precision="fp32", threads=1).engine
-    bare, seconds = Segmenter(engine).prepare_slice(image), {"bare": [], "live": []}
+    bare, seconds = Segmenter(engine, mirror="never").prepare_slice(image), {"bare": [], "live": []}
     with running(tmp_path / "in", tmp_path / "out", engine) as page:
         page.open("large")
         with page.live() as live:
