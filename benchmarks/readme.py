@@ -110,7 +110,7 @@ def _unseen_words(figures: Figures) -> str:
     means = group_means(figures["rows"])
     groups = [group for group in means if group != "mean"]
     behind = [
-        f"{group} ({100 * of_group[PEER]:.1f} to {100 * of_group[OWN]:.1f})"
+        f"{group} ({100 * of_group[PEER]:.2f} to {100 * of_group[OWN]:.2f})"
         for group, of_group in means.items()
         if group != "mean" and of_group.get(PEER, 0.0) > of_group[OWN]
     ]

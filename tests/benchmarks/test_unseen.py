@@ -63,7 +63,7 @@ def test_the_readme_shows_the_means_and_where_the_other_model_is_ahead(tmp_path)
     (tmp_path / "unseen.json").write_text(json.dumps({"split": "far", "models": models, "rows": rows}))
     short = summary_section(tmp_path)
     assert "| unseen data sets, loose boxes | 2 cases | 80.0 | 65.0 | 50.0 |" in short
-    assert "OpenVINO fp32, LiteMedSAM with its released weights; LiteMedSAM leads in US (80.0 to 70.0)." in short
+    assert "OpenVINO fp32, LiteMedSAM with its released weights; LiteMedSAM leads in US (80.00 to 70.00)." in short
     assert "| US | 1 | 70.0 | 80.0 | 60.0 |" in results_section(tmp_path)
 
 
