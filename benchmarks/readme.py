@@ -239,7 +239,8 @@ def validation_part(figures: Figures) -> str:
 
 def _who_answers(figures: Figures) -> str:
     """Say what a model with hints was told of the boxes, and what the columns of another model are."""
-    told = f'GraySAM takes every box for loose, but where a column says "{TOLD}" (`--box-fit tight`), and sees it once. '
+    told = "GraySAM looks at each slice once. "
+    told += f'It takes every box for loose, but where a column says "{TOLD}" (`--box-fit tight`). '
     peer = "LiteMedSAM with its released weights, in fp32; in volumes with the propagation of GraySAM. "
     return (told if "slices_told" in figures else "") + (peer if PEER in figures.get("peers", {}) else "")
 
