@@ -128,10 +128,16 @@ class _Looks:
     def answers(self, prompts: Sequence[Prompt], lanes: Lanes | None = None) -> Iterator[BoxAnswer]:
         """Answer prompts in their order, by the mean of both looks where the image is looked at twice."""
         answers = answer_prompts(self._engine, *self.encoded(is_mirrored=False), prompts, lanes)
-        if not looks_twice(self._mirror, self._engine.spec, len(prompts)):
+        if not looks_twice(self._mirror, self._engine.spec, _boxes_on_image(prompts)):
             return answers
         others = [mirrored_prompt(prompt, self._image.shape[1]) for prompt in prompts]
         return map(_mean, answers, answer_prompts(self._engine, *self.encoded(is_mirrored=True), others, lanes))
+
+
+def _boxes_on_image(prompts: Sequence[Prompt]) -> int:
+    """Give how many boxes the image has, as far as is known: asked one by one they must get what all get together."""
+    others = [(prompt.others != np.array(prompt.box.numbers)).any(axis=1).sum() for prompt in prompts]
+    return max(len(prompts), 1 + int(max(others, default=0)))
 
 
 def _mean(answer: BoxAnswer, mirrored: BoxAnswer) -> BoxAnswer:

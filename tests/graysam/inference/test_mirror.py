@@ -11,10 +11,10 @@ from bright_engine import BrightEngine
 
 from graysam.boxes import Box
 from graysam.image.geometry import BoxView, CanvasFit
-from graysam.inference.images import segment_slice
+from graysam.inference.images import PromptedSlice, segment_slice
 from graysam.inference.mirror import FEW_BOXES, looks_twice, mirrored_pixels, mirrored_prompt
 from graysam.models.spec import GRAYSAM, LITEMEDSAM
-from graysam.prompts import Click, Neighbour, Prompt
+from graysam.prompts import Click, Neighbour, Prompt, box_rows
 
 # An image of 3 x 5; the object is the letter L, its box 1, 0 to 2, 2.
 #   . # . . .        . . . # .
@@ -90,6 +90,19 @@ def test_a_mistake_on_one_side_is_outvoted_by_the_other_look(x):
     assert np.array_equal(segment_slice(twice, image, [box], mirror="always", confidences=confidences), true)
     assert (len(once.encoded), len(twice.encoded)) == (1, 2)
     assert confidences == {0: {0: 0.75}}
+
+
+@pytest.mark.parametrize("is_named_itself", [False, True])
+@pytest.mark.parametrize("count", [FEW_BOXES, FEW_BOXES + 1])
+def test_a_box_that_is_asked_alone_gets_the_answer_that_all_boxes_get_together(count, is_named_itself):
+    image = np.zeros((48, 64), np.uint8)
+    image[20:40, 20:40] = 200
+    boxes = [Box(20, 20, 39, 39), *(Box(50 + x, 2, 52 + x, 4) for x in range(count - 1))]
+    whole, asked = LeftEngine(), PromptedSlice(LeftEngine(), image, "auto")
+    labels = segment_slice(whole, image, boxes, mirror="auto")
+    (answer,) = asked.answer([Prompt(boxes[0], others=box_rows(boxes if is_named_itself else boxes[1:]))])
+    assert np.array_equal(answer.mask(image.shape), labels == 1)
+    assert len(whole.encoded) == (2 if count == FEW_BOXES else 1)
 
 
 def test_auto_looks_twice_at_few_boxes_with_a_quick_model():
