@@ -217,7 +217,7 @@ class Runner:
         if self._segmenter is None:
             timer = PhaseTimer()
             with timer.phase("load"):
-                self._segmenter = self._load(_calls_for(first) + CALLS_OF_AN_UNREAD_CASE * self._other_cases)
+                self._segmenter = self._load(expected_calls(first, self._other_cases))
             engine = self._segmenter.engine
             self.account.load_seconds = timer.total()
             self.account.flag_below = getattr(self._segmenter, "flag_below", None)
@@ -269,12 +269,16 @@ class Runner:
             account.warnings.append(f"the overlay was not drawn: {error}")
 
 
-def _calls_for(case: Case) -> int:
-    """Give how often the networks are called for a case: once for each slice, and once for each box on it."""
-    if isinstance(case, ImageCase):
-        return 1 + len(case.boxes)
-    slices = {z for box in case.boxes for z in range(box.z_min, box.z_max + 1)}
-    return len(slices) + sum(box.z_max - box.z_min + 1 for box in case.boxes)
+def expected_calls(first: Case, other_cases: int) -> int:
+    """Give how often the networks will be called: once for each slice, and once for each box on it.
+
+    first: the only case that has been read.
+    """
+    unread = CALLS_OF_AN_UNREAD_CASE * other_cases
+    if isinstance(first, ImageCase):
+        return 1 + len(first.boxes) + unread
+    slices = {z for box in first.boxes for z in range(box.z_min, box.z_max + 1)}
+    return len(slices) + sum(box.z_max - box.z_min + 1 for box in first.boxes) + unread
 
 
 def _overlay_name(case: FoundCase) -> str:
