@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CALLS_OF_AN_UNREAD_CASE: Final = 2
-"""A slice and a box, the least. Cases of other parts and those that are done count too, so that all get one format."""
+"""A slice and a box, the least. Those of other parts and those that are done count too, so that parts choose alike."""
 _WHERE_BOXES_ARE = (
     "Give boxes with --boxes or --boxes-from, or put NAME.boxes.csv next to each image (NAME without its suffix)."
 )
