@@ -218,7 +218,7 @@ class Segmenter:
         return self.engine.spec.hints
 
     def prepare_slice(self, image: NDArray[Any], z: int | None = None) -> PromptedSlice:
-        """Encode an image, or one slice of a volume, for many prompts, each answered in the time of one decoding.
+        """Encode an image, or one slice of a volume, for many prompts, each answered without encoding it again.
 
             prepared = segmenter.prepare_slice(image)
             answer = prepared.answer([Prompt(Box(120, 80, 260, 210))])[0]

@@ -125,7 +125,7 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=("auto", "fp32", "bf16", "int8"),
         default="auto",
-        help="number format (default: the fastest that this CPU supports)",
+        help="number format (default: the fastest on this CPU for these cases)",
     )
     model.add_argument(
         "--mirror",

@@ -136,8 +136,11 @@ class _Looks:
 
 def _boxes_on_image(prompts: Sequence[Prompt]) -> int:
     """Give how many boxes the image has, as far as is known: asked one by one they must get what all get together."""
-    others = [(prompt.others != np.array(prompt.box.numbers)).any(axis=1).sum() for prompt in prompts]
-    return max(len(prompts), 1 + int(max(others, default=0)))
+    if not prompts:
+        return 0
+    first = prompts[0]  # all know the same boxes
+    others = (first.others != np.array(first.box.numbers)).any(axis=1)
+    return max(len(prompts), 1 + int(others.sum()))
 
 
 def _mean(answer: BoxAnswer, mirrored: BoxAnswer) -> BoxAnswer:
@@ -147,7 +150,7 @@ def _mean(answer: BoxAnswer, mirrored: BoxAnswer) -> BoxAnswer:
 
 
 class PromptedSlice:
-    """A slice that is encoded once and keeps its embedding, so that each further prompt costs one decoding.
+    """A slice that keeps its embedding, so that each further prompt costs one decoding, or two where it is mirrored.
 
     For programs that ask again and again, such as a page on which a person draws: `graysam.api.Segmenter` makes one
     with `prepare_slice`. As little safe for use by several threads at once as its engine.
