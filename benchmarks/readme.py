@@ -28,7 +28,6 @@ from graysam.console import run_command
 
 HEADING = "## Results"
 SUMMARY_INTRODUCTION = "Mean DSC (overlap with the reference) in %. A tight box is the smallest that holds the object."
-"""The other model of SUMMARY_HEADER, as files of figures name it."""
 UNSEEN_TITLES = {OWN: "GraySAM", PEER: "LiteMedSAM", ELLIPSE: "ellipse in the box"}
 SUMMARY_HEADER = ["prompts", "number", *UNSEEN_TITLES.values()]
 ENGINE_TITLES = {"openvino": "OpenVINO"}

@@ -130,8 +130,8 @@ class _Looks:
         answers = answer_prompts(self._engine, *self.encoded(is_mirrored=False), prompts, lanes)
         if not looks_twice(self._mirror, self._engine.spec, _boxes_on_image(prompts)):
             return answers
-        others = [mirrored_prompt(prompt, self._image.shape[1]) for prompt in prompts]
-        return map(_mean, answers, answer_prompts(self._engine, *self.encoded(is_mirrored=True), others, lanes))
+        mirrored = [mirrored_prompt(prompt, self._image.shape[1]) for prompt in prompts]
+        return map(_mean, answers, answer_prompts(self._engine, *self.encoded(is_mirrored=True), mirrored, lanes))
 
 
 def _boxes_on_image(prompts: Sequence[Prompt]) -> int:
