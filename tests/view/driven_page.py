@@ -42,7 +42,7 @@ class DrivenPage:
     def texts(self):
         """Give what the page says, for messages of failed tests."""
         return self.run(
-            "return ['kept', 'notices', 'hint', 'case-name'].map(e => document.getElementById(e).innerText)"
+            "return ['kept', 'notices', 'hint-text', 'case-name'].map(e => document.getElementById(e).innerText)"
         )
 
     def text(self, selector):
@@ -52,8 +52,16 @@ class DrivenPage:
         script = "return document.querySelector(arguments[0])?.textContent.includes(arguments[1])"
         self.wait(script, selector, part)
 
+    def drawn(self):
+        """Wait until the page shows what it knows: it is drawn with the next frame, which is late where much runs."""
+        self.driver.set_script_timeout(self.patience)
+        self.driver.execute_async_script(
+            "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => done()))"
+        )
+
     def settled(self):
-        """Wait until all that was done is kept and nothing is under way."""
+        """Wait until all that was done is shown and kept and nothing is under way."""
+        self.drawn()
         self.wait("return document.querySelector('#kept').innerText.trim() === 'All changes kept'")
 
     def objects(self):

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -126,6 +126,17 @@ def checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp("checkpoint") / "tiny.pt"
     save_checkpoint(path, model, spec)
     return path
+
+
+@dataclass
+class SlowEngine(BrightEngine):
+    """Takes its time for each answer, as a laptop does that has much else to do."""
+
+    seconds: float = 0.15
+
+    def decode(self, embedding, inputs):
+        time.sleep(self.seconds)
+        return super().decode(embedding, inputs)
 
 
 def labels_of(served, plane="axial", index=0):
@@ -311,6 +322,24 @@ def test_twenty_quick_boxes_leave_no_queue_and_no_two_previews_at_once(page, ser
     assert most == 1
 
 
+def test_a_box_drawn_while_the_one_before_waits_for_its_mask_is_an_object_of_its_own(driver, folder, tmp_path):
+    with running(folder, tmp_path / "out", SlowEngine(seconds=1.0)) as served:
+        driver.get(served.address)
+        page = DrivenPage(driver)
+        page.open("cells", IMAGE_WH)
+        page.draw(5, 7, 26, 29, steps=1)
+        page.draw(33, 12, 58, 40, steps=1)
+        named = "return document.querySelectorAll('#object-list input[type=text]')[1]?.value === 'object 2'"
+        page.wait(named)  # the server has made the second object; its mask takes a second more
+        page.draw(28, 1, 31, 6, steps=1)
+        page.settled()
+        assert page.objects() == ["object 1", "object 2", "object 3"]
+        save(page, served, "cells.png")
+        with (served.out / "boxes.csv").open() as file:
+            boxes = [(row["x_min"], row["y_max"]) for row in csv.DictReader(file)]
+        assert boxes == [("5", "29"), ("33", "40"), ("28", "6")]
+
+
 def test_a_right_drag_changes_the_contrast_and_the_wheel_zooms_to_the_pointer(page):
     page.open("cells", IMAGE_WH)
     dark = brightness(page.colour_at(2, 2))
@@ -488,14 +517,6 @@ def test_a_slice_that_is_done_stays_when_a_corrected_slice_is_followed_again(pag
     assert np.array_equal(labels_of(served, index=5), corrected)
     assert labels_of(served, index=4).shape == before.shape
     assert save(page, served, "knee_MR.seg.nrrd").is_file()
-
-
-class SlowEngine(BrightEngine):
-    """Takes its time, so that one can stop it."""
-
-    def decode(self, embedding, inputs):
-        time.sleep(0.15)
-        return super().decode(embedding, inputs)
 
 
 def test_following_stops_on_demand_and_keeps_what_it_found(driver, folder, tmp_path):

@@ -1,12 +1,14 @@
 // @ts-check
 /** Everything that changes a case: one function for each, whether mouse, finger or key wants it. */
 
+import { withChange } from "./changes.js";
 import { say } from "./text.js";
 
 /** @typedef {import("./session.js").Session} Session */
 /** @typedef {import("./session.js").Box} Box */
 /** @typedef {import("./session.js").Fit} Fit */
 /** @typedef {import("./connection.js").Connection} Connection */
+/** @typedef {import("./connection.js").Message} Message */
 
 const MOST_POINTS = 4000; // of a stroke; the server takes some more
 
@@ -17,6 +19,13 @@ export class Actions {
     this.connection = connection;
     this.announce = announce;
     this.lastLocal = -Math.floor(Math.random() * 2 ** 30); // an earlier tab may have left messages with its own
+  }
+
+  /** Change an object: shown at once, and sent. @param {Message} message */
+  change(message) {
+    const known = this.session.objects.find((each) => each.id === message.object);
+    if (known) this.session.put(withChange(known, message));
+    this.connection.send(message);
   }
 
   // --- objects ---
@@ -73,9 +82,7 @@ export class Actions {
     const { slice } = session;
     const patch = session.live.get(id)?.patch ?? null;
     session.live.set(id, { slice, box: null, patch });
-    const known = session.objects.find((each) => each.id === id);
-    if (known) session.put({ ...known, boxes: { ...known.boxes, [slice]: box } });
-    this.connection.send({ type: "box", object: id, slice, box, fit: this.fitOf(id), is_final: true });
+    this.change({ type: "box", object: id, slice, box, fit: this.fitOf(id), is_final: true });
     if (session.isVolume) session.moveTo({ x: (box[0] + box[2]) / 2, y: (box[1] + box[3]) / 2 });
   }
 
@@ -91,10 +98,7 @@ export class Actions {
     const { session } = this;
     const { object, slice } = session;
     session.newFit = fit;
-    if (object?.boxes[slice]) {
-      session.put({ ...object, fits: { ...object.fits, [slice]: fit } });
-      this.connection.send({ type: "fit", object: object.id, slice, fit });
-    }
+    if (object?.boxes[slice]) this.change({ type: "fit", object: object.id, slice, fit });
     session.touch();
   }
 
@@ -123,10 +127,7 @@ export class Actions {
   click(x, y, isInside) {
     const { object, slice } = this.session;
     if (!object || !this.session.canClick) return;
-    const click = { x: Math.floor(x), y: Math.floor(y), is_inside: isInside };
-    const clicks = [...(object.clicks[slice] ?? []), click];
-    this.session.put({ ...object, clicks: { ...object.clicks, [slice]: clicks } }); // shown at once; the mask follows
-    this.connection.send({ type: "click", object: object.id, slice, ...click });
+    this.change({ type: "click", object: object.id, slice, x: Math.floor(x), y: Math.floor(y), is_inside: isInside });
   }
 
   /** Begin a stroke of brush or eraser; it grows by `extendStroke` until `finishStroke`. @param {number[]} point */
@@ -181,8 +182,7 @@ export class Actions {
     let first = end === "first" ? slice : object.first ?? only;
     let last = end === "last" ? slice : object.last ?? only;
     if (first > last) [first, last] = end === "first" ? [first, first] : [last, last];
-    this.session.put({ ...object, first, last });
-    this.connection.send({ type: "range", object: object.id, first, last });
+    this.change({ type: "range", object: object.id, first, last });
     this.announce(say("objects.range", { first, last }));
   }
 

@@ -88,6 +88,12 @@ export class Connection extends EventTarget {
     this.flush();
   }
 
+  /** Give what was done to an object and is not answered yet, in order. @param {number} id @returns {Message[]} */
+  unanswered(id) {
+    const messages = this.waiting.map((each) => each.message);
+    return messages.filter(({ object }) => object !== undefined && (this.ids.get(object) ?? object) === id);
+  }
+
   cancelWish() {
     this.preview = null;
   }

@@ -3,6 +3,7 @@
 
 import { Actions } from "./actions.js";
 import { ask, CaseList } from "./cases.js";
+import { withChange } from "./changes.js";
 import { Connection } from "./connection.js";
 import { announce, element, make, NARROW, notify, write } from "./elements.js";
 import { Gestures } from "./gestures.js";
@@ -15,6 +16,8 @@ import { nameOf, Session } from "./session.js";
 import { Strip } from "./strip.js";
 import { fillInWords, HELP, name, say } from "./text.js";
 import { hint, Toolbar } from "./toolbar.js";
+
+/** @typedef {import("./session.js").SegmentedObject} SegmentedObject */
 
 const live = new URL("api/live", location.href);
 live.protocol = live.protocol === "https:" ? "wss:" : "ws:";
@@ -103,11 +106,11 @@ function takeState(message) {
     write(element("readout"), "");
     element("saved-files").hidden = true; // they were of another case
   }
+  if (message.case) connection.keepFor(message.case.id);
   session.setCase(message.case, message.objects);
-  replaceWaiting();
   cases.mark(message.case?.id ?? "");
   if (!message.case) return;
-  connection.keepFor(message.case.id);
+  replaceWaiting();
   connection.isHeld = false;
   connection.flush();
 }
@@ -117,6 +120,13 @@ function replaceWaiting() {
   for (const { message } of connection.waiting) {
     if (message.type === "add_object" && !connection.ids.has(message.local)) session.putNew(message.local);
   }
+  session.objects = session.objects.map((each) => withUnanswered(each));
+}
+
+/** Give an object as the server tells it, with what was done to it here since: nothing drawn goes away for a while.
+ * @param {SegmentedObject} object @param {number | null} answered seq of the message that the server answers with it */
+function withUnanswered(object, answered = null) {
+  return connection.unanswered(object.id).filter(({ seq }) => seq !== answered).reduce(withChange, object);
 }
 
 // --- what the server says ---
@@ -124,7 +134,7 @@ function replaceWaiting() {
 /** @type {Record<string, (message: any) => void>} */
 const takers = {
   state: takeState,
-  object: (message) => session.put(message.object),
+  object: (message) => session.put(withUnanswered(message.object, message.seq)),
   mask: (message) => {
     session.showMask(message.object, message.slice, message.runs, message.is_final);
     if (!message.is_final) return;
