@@ -32,8 +32,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CALLS_OF_AN_UNREAD_CASE: Final = 2
-"""A slice and a box, the least. Those of other parts and those that are done count too, so that parts choose alike."""
+CALLS_OF_AN_UNREAD_IMAGE: Final = 2
+"""A slice and a box, the least."""
+
+MANY_CALLS: Final = 100
+"""From here on one more changes nothing, and no other case is looked at for the sake of counting."""
 _WHERE_BOXES_ARE = (
     "Give boxes with --boxes or --boxes-from, or put NAME.boxes.csv next to each image (NAME without its suffix)."
 )
@@ -114,7 +117,7 @@ class Runner:
             raise CaseError(_nothing_to_do(options.input_dir))
         _refuse_clashes(everything)
         _refuse_shared_boxes(everything, options.reading)
-        self._other_cases = len(everything) - 1
+        self._everything = everything
         self.cases = options.part.of(everything)
         self.account = RunAccount(options.part)
         input_dir = options.input_dir.parent if options.input_dir.is_file() else options.input_dir
@@ -184,7 +187,7 @@ class Runner:
         account.boxes = len(case.boxes)
         account.warnings.extend(case.warnings)
         account.notes.extend(case.notes)
-        segmenter = self._loaded(case) if case.boxes else None  # unguarded: no model, no run
+        segmenter = self._loaded(found, case) if case.boxes else None  # unguarded: no model, no run
         with self._guarded(found, account):
             with timer.phase("segment"):
                 labels = self._segment(segmenter, case, account)
@@ -213,11 +216,12 @@ class Runner:
             logger.debug("%s", found.path.name, exc_info=True)
             self._fail(found, account, f"{found.path.name}: {type(error).__name__}: {error}")
 
-    def _loaded(self, first: Case) -> CaseSegmenter:
+    def _loaded(self, found: FoundCase, first: Case) -> CaseSegmenter:
         if self._segmenter is None:
+            others = [each for each in self._everything if each.path != found.path]
             timer = PhaseTimer()
             with timer.phase("load"):
-                self._segmenter = self._load(expected_calls(first, self._other_cases))
+                self._segmenter = self._load(expected_calls(first, others))
             engine = self._segmenter.engine
             self.account.load_seconds = timer.total()
             self.account.flag_below = getattr(self._segmenter, "flag_below", None)
@@ -269,16 +273,25 @@ class Runner:
             account.warnings.append(f"the overlay was not drawn: {error}")
 
 
-def expected_calls(first: Case, other_cases: int) -> int:
+def expected_calls(first: Case, others: Sequence[FoundCase]) -> int:
     """Give how often the networks will be called: once for each slice, and once for each box on it.
 
-    first: the only case that has been read.
+    Args:
+        first: the only case that has been read.
+        others: those of other parts and those that are done belong to them, so that parts choose alike. A volume counts
+            as one object on half of its slices. Counting ends at `MANY_CALLS`.
     """
-    unread = CALLS_OF_AN_UNREAD_CASE * other_cases
     if isinstance(first, ImageCase):
-        return 1 + len(first.boxes) + unread
-    slices = {z for box in first.boxes for z in range(box.z_min, box.z_max + 1)}
-    return len(slices) + sum(box.z_max - box.z_min + 1 for box in first.boxes) + unread
+        calls = 1 + len(first.boxes)
+    else:
+        slices = {z for box in first.boxes for z in range(box.z_min, box.z_max + 1)}
+        calls = len(slices) + sum(box.z_max - box.z_min + 1 for box in first.boxes)
+    for other in others:
+        if calls >= MANY_CALLS:
+            break
+        shape = None if other.refused is not None else other.format.describe(other.path)
+        calls += shape[0] if shape is not None and len(shape) == 3 else CALLS_OF_AN_UNREAD_IMAGE
+    return calls
 
 
 def _overlay_name(case: FoundCase) -> str:

@@ -157,6 +157,16 @@ def test_cases_without_boxes_and_finished_ones_need_no_model(inputs):
     assert (account.engine, account.cases[3].engine) == ({}, None)
 
 
+def noting_loader(expected):
+    """Give a loader that notes how many calls it was told to expect."""
+
+    def load(expected_calls: int) -> CountingSegmenter:
+        expected.append(expected_calls)
+        return CountingSegmenter()
+
+    return load
+
+
 @pytest.mark.parametrize(
     ("image", "boxes", "calls"),
     [
@@ -168,27 +178,33 @@ def test_cases_without_boxes_and_finished_ones_need_no_model(inputs):
 )
 def test_the_model_is_loaded_for_the_calls_that_its_first_case_needs(tmp_path, image, boxes, calls):
     expected = []
-
-    def load(expected_calls: int) -> CountingSegmenter:
-        expected.append(expected_calls)
-        return CountingSegmenter()
-
     (tmp_path / "in").mkdir()
     write_case(tmp_path / "in" / "a.npz", image=image, boxes=boxes)
-    Runner(RunOptions(tmp_path / "in", tmp_path / "out"), load).run()
+    Runner(RunOptions(tmp_path / "in", tmp_path / "out"), noting_loader(expected)).run()
     assert expected == [calls]
 
 
-def test_cases_that_are_not_read_yet_count_as_a_slice_and_a_box_whatever_part_they_are_of(inputs):
+def test_images_that_are_not_read_yet_count_as_a_slice_and_a_box_whatever_part_they_are_of(inputs):
     expected = []
-
-    def load(expected_calls: int) -> CountingSegmenter:
-        expected.append(expected_calls)
-        return CountingSegmenter()
-
     for index in range(2):
-        Runner(RunOptions(inputs, inputs.parent / f"out{index}", part=Part(index, 2)), load).run()
+        options = RunOptions(inputs, inputs.parent / f"out{index}", part=Part(index, 2))
+        Runner(options, noting_loader(expected)).run()
     assert expected == [2 + 2 + 2, 2 + 2 + 2]
+
+
+def test_volumes_that_are_not_read_yet_count_as_one_object_on_half_of_their_slices(inputs):
+    expected = []
+    write_case(inputs / "d.npz", image=np.stack([GRAY] * 60), boxes=[VolumeBox(Box(1, 1, 3, 3), 0, 1)])
+    Runner(RunOptions(inputs, inputs.parent / "out"), noting_loader(expected)).run()
+    assert expected == [3 * 2 + (30 + 30)]
+
+
+def test_no_more_cases_are_looked_at_than_it_takes_to_count_many_calls(inputs):
+    expected = []
+    for number in range(20):
+        write_case(inputs / f"volume{number:02}.npz", image=np.stack([GRAY] * 10), boxes=[])
+    Runner(RunOptions(inputs, inputs.parent / "out"), noting_loader(expected)).run()
+    assert expected == [100 + 6]  # with nine volumes there are 96, with ten 106
 
 
 def test_a_model_that_cannot_be_loaded_stops_the_run(inputs):
