@@ -22,7 +22,7 @@ from graysam.boxes import Box, Notes, VolumeBox, box_numbers, clean_boxes
 from graysam.cases import Case, VolumeCase
 from graysam.corrections import VolumeClick, clean_corrections
 from graysam.engines.protocol import Engine
-from graysam.engines.select import TORCH_FILE, choose_engine, read_cpu_facts
+from graysam.engines.select import checkpoint_of, choose_engine, read_cpu_facts
 from graysam.errors import CaseError, CheckpointError, EngineError
 from graysam.image.preprocessing import slice_at
 from graysam.inference.confidence import read_flag_rule
@@ -113,8 +113,7 @@ class Segmenter:
             return cls(_told(loaded, box_fit), box_fit, mirror=mirror, flag_below=flag_below)
         from graysam.engines.torch_engine import TorchEngine
 
-        checkpoint = path if path.is_file() else path / TORCH_FILE
-        loaded = TorchEngine.load(checkpoint, precision=choice.precision, threads=count)
+        loaded = TorchEngine.load(checkpoint_of(path), precision=choice.precision, threads=count)
         return cls(_told(loaded, box_fit), box_fit, mirror=mirror, flag_below=flag_below)
 
     def segment_image(

@@ -8,7 +8,7 @@ encoder then learns to give the same embeddings by their mean absolute differenc
 convolution and a resize stand between the two, and are thrown away in the end. The second stage starts from the result:
 `python -m train.run --init runs/x/best.pt ...`.
 
-A teacher is any model of this project, or an official checkpoint with `--teacher-spec l0`.
+A teacher is any model of this project, a folder or a checkpoint, or an official checkpoint with `--teacher-spec l0`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from graysam.console import run_command
+from graysam.engines.select import checkpoint_of
 from graysam.image.preprocessing import prepare_slice
 from graysam.models.checkpoint import load_model, own_names
 from graysam.models.network import build_network, encoder_maps
@@ -148,7 +149,9 @@ class Distiller:
 def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--teacher", type=Path, required=True, help="a best.pt, a shipped or an official checkpoint")
+    parser.add_argument(
+        "--teacher", type=Path, required=True, help="a model folder, a best.pt or an official checkpoint"
+    )
     parser.add_argument("--teacher-spec", choices=sorted(SPECS), help="of a teacher that carries none")
     parser.add_argument("--config", type=Path, required=True, help="of the student; see train/configs")
     parser.add_argument("--store", type=Path, required=True)
@@ -186,7 +189,8 @@ def distil(options: argparse.Namespace, config: RunConfig) -> None:
     device, folder = torch.device(options.device), options.embeddings or options.out
     folder.mkdir(parents=True, exist_ok=True)
     memory = SliceMemory(open_store(options.store), "train")
-    teacher = load_model(options.teacher, spec=SPECS[options.teacher_spec] if options.teacher_spec else None)
+    spec = SPECS[options.teacher_spec] if options.teacher_spec else None
+    teacher = load_model(checkpoint_of(options.teacher), spec=spec)
     embeddings = store_embeddings(
         teacher.to(device),
         memory,

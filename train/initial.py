@@ -1,6 +1,6 @@
 """Reads weights to start a run from: those of earlier runs, their mean, or those of a model that was shown less.
 
-They come from the files of `--init`, and go into the fresh network of `train.trainer`.
+They come from what `--init` names, and go into the fresh network of `train.trainer`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from graysam.engines.select import checkpoint_of
 from graysam.models.checkpoint import own_names, read_checkpoint, used_weights
 from train.config import ConfigError
 
@@ -22,7 +23,8 @@ NAMES_SHOWN = 20
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a best.pt, a last.pt, a shipped model.pt or an official checkpoint, the averaged weights first."""
+    """Read a model folder, a best.pt, a last.pt or an official checkpoint, the averaged weights first."""
+    path = checkpoint_of(path)
     state = torch.load(path, map_location="cpu", weights_only=True)
     weights = own_names(state["average"]) if "average" in state else read_checkpoint(path).state
     return {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}

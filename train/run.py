@@ -65,7 +65,11 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
         help="count the session's minutes from the start of the command, reading included",
     )
     parser.add_argument(
-        "--init", type=Path, nargs="+", metavar="FILE", help="weights to start a fresh run from; of several, their mean"
+        "--init",
+        type=Path,
+        nargs="+",
+        metavar="WEIGHTS",
+        help="checkpoints or model folders to start a fresh run from; of several, their mean",
     )
     parser.add_argument(
         "--pseudo", type=Path, help="folder of train.pseudo, for the share that the config's [data] says"

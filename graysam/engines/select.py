@@ -155,12 +155,17 @@ def _precisions(engine: EngineName, facts: CpuFacts, expected_calls: int | None)
     return [floats[0], "int8", *floats[1:]] if is_fast_enough else ["int8", *floats]
 
 
+def checkpoint_of(weights: Path) -> Path:
+    """Give the checkpoint of weights that are one, or a folder as `graysam.export` makes it; it may not be there."""
+    return weights / TORCH_FILE if weights.is_dir() else weights
+
+
 def _what_is_missing(weights: Path, engine: EngineName, precision: Precision) -> str | None:
     """Say what keeps an engine from running these weights, None when nothing does."""
     if importlib.util.find_spec(engine) is None:
         return f"the package {engine} is not installed (pip install {engine})."
     if engine == "torch":
-        found = weights if weights.is_file() else weights / TORCH_FILE
+        found = checkpoint_of(weights)
         return None if found.is_file() else f"{found} is missing; export the checkpoint again."
     if weights.is_file():
         return "OpenVINO wants an exported folder, not a checkpoint; make one with `python -m graysam.export`."

@@ -98,6 +98,11 @@ def test_the_averaged_weights_are_read_first_and_in_single_precision(tmp_path: P
     assert read_weights(tmp_path / "last.pt")["weight"].tolist() == [2.0, 2.0]
 
 
+def test_of_a_model_folder_its_checkpoint_is_read(tmp_path: Path):
+    torch.save({"model": {"weight": torch.ones(2)}}, tmp_path / "model.pt")
+    assert read_weights(tmp_path)["weight"].tolist() == [1.0, 1.0]
+
+
 def test_of_several_files_the_mean_is_read_and_the_counters_of_the_first(tmp_path: Path):
     for number in (1, 3, 8):
         half = torch.full((2,), float(number), dtype=torch.float16)

@@ -21,7 +21,7 @@ from types import FrameType
 from graysam.api import Segmenter
 from graysam.console import run_command
 from graysam.engines.protocol import Engine
-from graysam.engines.select import TORCH_FILE
+from graysam.engines.select import TORCH_FILE, checkpoint_of
 from graysam.store import open_store
 from train.pseudo.keep import Rules
 from train.pseudo.maker import Plan, PseudoMaker
@@ -94,11 +94,7 @@ def load_teacher(options: argparse.Namespace) -> Engine:
     from graysam.models.checkpoint import load_model
     from train.engine import NetworkEngine
 
-    return NetworkEngine(load_model(_weights_file(options.teacher)).to(options.device))
-
-
-def _weights_file(teacher: Path) -> Path:
-    return teacher if teacher.is_file() else teacher / TORCH_FILE
+    return NetworkEngine(load_model(checkpoint_of(options.teacher)).to(options.device))
 
 
 def teacher_hash(teacher: Path) -> str:
@@ -107,7 +103,7 @@ def teacher_hash(teacher: Path) -> str:
     Raises:
         PseudoError: there are none.
     """
-    path = _weights_file(teacher)
+    path = checkpoint_of(teacher)
     if not path.is_file():
         raise PseudoError(f"--teacher {teacher}: wanted a checkpoint, or a model folder with {TORCH_FILE}.")
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from graysam.engines.select import CpuFacts, EngineChoice, choose_engine, read_cpu_facts
+from graysam.engines.select import CpuFacts, EngineChoice, checkpoint_of, choose_engine, read_cpu_facts
 from graysam.errors import EngineError
 from graysam.machine import cpu_quota
 
@@ -79,6 +79,10 @@ def test_auto_falls_back_to_torch_where_openvino_is_not_installed(whole_export, 
     assert choose_engine(whole_export, "auto", "auto", VNNI) == EngineChoice("torch", "fp32")
     assert choose_engine(whole_export, "auto", "auto", ZEN4) == EngineChoice("torch", "bf16")
     assert choose_engine(whole_export, "auto", "int8", ZEN4) == EngineChoice("torch", "int8")
+
+
+def test_the_checkpoint_of_a_folder_is_a_file_in_it_and_a_file_is_its_own(whole_export):
+    assert checkpoint_of(whole_export) == checkpoint_of(whole_export / "model.pt") == whole_export / "model.pt"
 
 
 def test_a_checkpoint_file_is_for_torch(whole_export, monkeypatch):
