@@ -20,6 +20,7 @@ import pytest
 from examples.phantoms import Phantom, make_phantoms, write_phantoms
 from graysam.api import Segmenter
 from graysam.formats.npz import read_case, read_labels
+from graysam.formats.registry import list_cases
 from graysam.runner.run import expected_calls
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -118,10 +119,10 @@ def assert_equal_to_the_python_api(folder: Path, *, engine: str, precision: str,
 
     together: whether the cases had one container, which chose its number format for all of them.
     """
-    cases = {path: read_case(path) for path in sorted((folder / "inputs").iterdir())}
-    first, others = next(iter(cases.values())), len(cases) - 1
-    for path, case in cases.items():
-        calls = expected_calls(first, others) if together else expected_calls(case, 0)
+    first, *others = list_cases(folder / "inputs")
+    for each in (first, *others):
+        path, case = each.path, read_case(each.path)
+        calls = expected_calls(read_case(first.path), others) if together else expected_calls(case, [])
         segmenter = Segmenter.load(
             ROOT / "weights" / "graysam", engine=engine, precision=precision, expected_calls=calls
         )
