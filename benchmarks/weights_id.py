@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.recorded import BenchmarkError
-from graysam.engines.select import TORCH_FILE
+from graysam.engines.select import checkpoint_of
 
 KEY: Final = "weights_sha256"
 
@@ -18,7 +18,7 @@ def weights_id(weights: Path) -> dict[str, str]:
 
     Every other file of such a folder is made from the checkpoint.
     """
-    checkpoint = weights / TORCH_FILE if weights.is_dir() else weights
+    checkpoint = checkpoint_of(weights)
     return {KEY: hashlib.sha256(checkpoint.read_bytes()).hexdigest()} if checkpoint.is_file() else {}
 
 
