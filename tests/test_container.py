@@ -120,9 +120,10 @@ def assert_equal_to_the_python_api(folder: Path, *, engine: str, precision: str,
     together: whether the cases had one container, which chose its number format for all of them.
     """
     first, *others = list_cases(folder / "inputs")
-    for each in (first, *others):
-        path, case = each.path, read_case(each.path)
-        calls = expected_calls(read_case(first.path), others) if together else expected_calls(case, [])
+    calls_together = expected_calls(read_case(first.path), others)
+    for path in (each.path for each in (first, *others)):
+        case = read_case(path)
+        calls = calls_together if together else expected_calls(case, [])
         segmenter = Segmenter.load(
             ROOT / "weights" / "graysam", engine=engine, precision=precision, expected_calls=calls
         )

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from graysam.boxes import Box, VolumeBox
+from graysam.engines.select import INT8_PAYS_FROM
 from graysam.errors import CaseError, CheckpointError
 from graysam.formats.npz import read_labels, write_case, write_labels
 from graysam.inference.baselines import BaselineSegmenter
 from graysam.runner.account import CaseAccount, RunAccount, write_report
 from graysam.runner.parts import Part, choose_part
-from graysam.runner.run import Runner, RunOptions
+from graysam.runner.run import MANY_CALLS, Runner, RunOptions
 
 GRAY = np.arange(6 * 8, dtype=np.uint8).reshape(6, 8)
 
@@ -205,6 +206,10 @@ def test_no_more_cases_are_looked_at_than_it_takes_to_count_many_calls(inputs):
         write_case(inputs / f"volume{number:02}.npz", image=np.stack([GRAY] * 10), boxes=[])
     Runner(RunOptions(inputs, inputs.parent / "out"), noting_loader(expected)).run()
     assert expected == [100 + 6]  # with nine volumes there are 96, with ten 106
+
+
+def test_counting_ends_only_where_every_choice_of_a_number_format_is_made():
+    assert max(INT8_PAYS_FROM.values()) <= MANY_CALLS
 
 
 def test_a_model_that_cannot_be_loaded_stops_the_run(inputs):
